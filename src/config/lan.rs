@@ -1,0 +1,170 @@
+//! `[lan]`: the LAN, and the gate's place in it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use hickory_proto::rr::Name;
+use ipnet::IpNet;
+
+use super::file::Section;
+use super::value::{self, Wrong};
+use crate::net::{Acl, Interfaces, ListenAddr};
+
+/// The LAN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lan {
+    /// The gate's own IPv4 address on the LAN: what steered names are answered with.
+    pub address: Ipv4Addr,
+    /// The networks of the clients, loopback included. Everyone else is refused.
+    pub networks: Acl,
+    /// The local domain.
+    pub domain: Name,
+    /// Whether other than private and loopback addresses may be listened on.
+    pub allow_public: bool,
+}
+
+/// What other sections need to know to read their listen keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listening {
+    address: Ipv4Addr,
+    allow_public: bool,
+}
+
+impl Lan {
+    /// Reads `[lan]` on a machine with these interfaces. The second part is there even where the first is not, so that
+    /// the other sections can be read.
+    pub(super) fn read(
+        mut section: Section<'_, '_>,
+        interfaces: &Interfaces,
+    ) -> (Option<Self>, Listening) {
+        let allow_public = section.flag("allow-public", false);
+        let address = section.text("address", "auto", |text| address(text, interfaces));
+        if let Some(address) = address
+            && !allow_public
+            && !is_inside(IpAddr::V4(address))
+        {
+            section.report("address", public(&address.to_string()));
+        }
+        let networks = section.texts("networks", &["auto"], |text| match (text, address) {
+            ("auto", Some(address)) => networks(address, interfaces),
+            ("auto", None) => Ok(Vec::new()),
+            (text, _) => value::network(text).map(|network| vec![network]),
+        });
+        let loopback = [
+            Ipv4Addr::LOCALHOST.into(),
+            IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ];
+        let [v4, v6] = loopback.map(IpNet::from);
+        let v4 = IpNet::new(v4.addr(), 8).map_or(v4, |network| network.trunc());
+        let domain = section.text("domain", "home.arpa", value::domain);
+        section.finish();
+        let listening = Listening {
+            address: address.unwrap_or(Ipv4Addr::LOCALHOST),
+            allow_public,
+        };
+        let lan = address.zip(domain).map(|(address, domain)| Self {
+            address,
+            networks: Acl::new(networks.into_iter().flatten().chain([v4, v6])),
+            domain,
+            allow_public,
+        });
+        (lan, listening)
+    }
+}
+
+impl Listening {
+    /// Reads a listen key; each address may stand in it once.
+    pub(super) fn read(
+        self,
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        defaults: &'static [&'static str],
+    ) -> Vec<ListenAddr> {
+        let addresses = section.texts(key, defaults, |text| {
+            let address = value::listen(text, self.address)?;
+            if !self.allow_public && !is_inside(address.0.ip()) {
+                return Err(public(text));
+            }
+            Ok(address)
+        });
+        for (index, address) in addresses.iter().enumerate() {
+            // Port 0 is a free port, another one each time.
+            if address.0.port() != 0
+                && addresses
+                    .iter()
+                    .take(index)
+                    .any(|earlier| earlier == address)
+            {
+                section.report(
+                    key,
+                    Wrong::new(format!("`{address}` stands in it twice"), "take one out"),
+                );
+            }
+        }
+        addresses
+    }
+}
+
+/// `auto`, or an IPv4 address.
+fn address(text: &str, interfaces: &Interfaces) -> Result<Ipv4Addr, Wrong> {
+    if text == "auto" {
+        return interfaces
+            .default_ipv4()
+            .map(|(address, _)| address)
+            .ok_or_else(|| {
+                Wrong::new(
+                    "`auto` found no interface with the IPv4 default route",
+                    "write the gate's address on the LAN, such as \"192.168.1.2\"",
+                )
+            });
+    }
+    let address: Ipv4Addr = text.parse().map_err(|_| {
+        Wrong::value(
+            text,
+            "an IPv4 address",
+            "\"auto\" or an address such as \"192.168.1.2\"",
+        )
+    })?;
+    if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+        return Err(Wrong::value(
+            text,
+            "the address of one machine",
+            "the gate's own address on the LAN, such as \"192.168.1.2\"",
+        ));
+    }
+    Ok(address)
+}
+
+/// The IPv4 network of the interface that holds the address.
+fn networks(address: Ipv4Addr, interfaces: &Interfaces) -> Result<Vec<IpNet>, Wrong> {
+    let address = IpAddr::V4(address);
+    if address.is_loopback() {
+        return Ok(Vec::new());
+    }
+    let networks: Vec<IpNet> = interfaces
+        .networks_beside(address)
+        .into_iter()
+        .filter(|network| network.contains(&address))
+        .collect();
+    if networks.is_empty() {
+        return Err(Wrong::new(
+            format!("`auto` found no interface with the address {address}"),
+            "write the clients' networks, such as [\"192.168.1.0/24\"], or the right lan.address",
+        ));
+    }
+    Ok(networks)
+}
+
+/// Whether strangers cannot reach the address: private (RFC 1918) or loopback.
+fn is_inside(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_private() || address.is_loopback(),
+        IpAddr::V6(address) => address.is_loopback(),
+    }
+}
+
+fn public(text: &str) -> Wrong {
+    Wrong::new(
+        format!("`{text}` is neither private IPv4 nor loopback, so strangers may reach it"),
+        "write a private address, or set lan.allow-public = true if that is what you want",
+    )
+}

@@ -1,0 +1,169 @@
+//! From a file to a [`Config`].
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file::{Reader, Section};
+use super::value::Wrong;
+use super::{Config, Dns, Egress, Lan, Log, Mode, Problems, Proxy, Rule, Steer, Web};
+use crate::net::{Interfaces, InterfacesError, ListenAddr};
+
+/// The manual of every key, with its default.
+pub const TEMPLATE: &str = include_str!("../../config/sekisho.toml");
+
+/// Where a configuration is looked for that nobody named.
+const DEFAULT_PATH: &str = "/etc/sekisho/sekisho.toml";
+
+/// Where the system's own DNS servers are written.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The largest configuration that is read, in bytes: far above any real one, far below what hurts.
+const LARGEST: u64 = 16 << 20;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("could not read the configuration `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What it says is wrong.
+    #[error("{0}")]
+    Problems(Problems),
+    /// `auto` could not be filled in.
+    #[error(transparent)]
+    Interfaces(#[from] InterfacesError),
+}
+
+/// The file to read: the one named by `flag` or, without it, by `variable` (`$SEKISHO_CONFIG`), else
+/// `/etc/sekisho/sekisho.toml` if it is there, else none.
+pub fn locate(flag: Option<PathBuf>, variable: Option<PathBuf>) -> Option<PathBuf> {
+    flag.or_else(|| variable.filter(|path| !path.as_os_str().is_empty()))
+        .or_else(|| {
+            let path = PathBuf::from(DEFAULT_PATH);
+            path.exists().then_some(path)
+        })
+}
+
+impl Config {
+    /// Reads and checks a file; `None` takes the built-in defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], with every problem at once.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let text = match path {
+            Some(path) => read(path).map_err(|source| ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            })?,
+            None => String::new(),
+        };
+        let interfaces = Interfaces::read()?;
+        // Without the file there is simply no server for `auto` to find, and that is reported.
+        let resolv_conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+        Self::parse(&text, path, &interfaces, &resolv_conf).map_err(ConfigError::Problems)
+    }
+
+    /// Checks a text as if it stood in the file `path`, on a machine with these interfaces and this resolv.conf.
+    ///
+    /// # Errors
+    ///
+    /// [`Problems`], all at once.
+    pub fn parse(
+        text: &str,
+        path: Option<&Path>,
+        interfaces: &Interfaces,
+        resolv_conf: &str,
+    ) -> Result<Self, Problems> {
+        let reader = Reader::new(text);
+        let tables = reader.tables();
+        let mut top = Section::top(&reader, tables.get_ref());
+        let user = top.text("user", "nobody", |text| Ok(text.to_owned()));
+        let (lan, listening) = Lan::read(top.section("lan"), interfaces);
+        let folder = path.and_then(Path::parent);
+        let dns = Dns::read(top.section("dns"), &listening, folder, resolv_conf);
+        let steer = Steer::read(top.section("steer"));
+        let mode = steer.as_ref().map(|steer| steer.mode);
+        let rules: Option<Vec<Rule>> = top
+            .sections("rule")
+            .into_iter()
+            .map(|section| Rule::read(section, mode))
+            .collect();
+        let proxy = Proxy::read(top.section("proxy"), listening);
+        let egress = Egress::read(top.section("egress"));
+        let web = Web::read(top.section("web"), listening);
+        let log = Log::read(top.section("log"));
+        if let (Some(proxy), Some(mode)) = (&proxy, mode) {
+            check_listeners(&top, proxy, &web, mode);
+        }
+        top.finish();
+        let problems = reader.finish();
+        if !problems.0.is_empty() {
+            return Err(problems);
+        }
+        let config = || {
+            Some(Self {
+                path: path.map(Path::to_owned),
+                user: user.filter(|user| !user.is_empty()),
+                lan: lan?,
+                dns: dns?,
+                steer: steer?,
+                rules: rules?,
+                proxy: proxy?,
+                egress: egress?,
+                web,
+                log: log?,
+            })
+        };
+        // A section is missing only where a problem was reported.
+        config().ok_or_else(Problems::default)
+    }
+}
+
+/// Reports listeners of different kinds on one address: only `web.listen` and `proxy.plain` can share one.
+fn check_listeners(top: &Section<'_, '_>, proxy: &Proxy, web: &Web, mode: Mode) {
+    let plain: &[ListenAddr] = if mode == Mode::Off { &[] } else { &proxy.plain };
+    let tls: &[ListenAddr] = if mode == Mode::Off { &[] } else { &proxy.tls };
+    let kinds = [
+        ("proxy.http", proxy.http.as_slice()),
+        ("proxy.tls", tls),
+        ("proxy.plain", plain),
+        ("web.listen", web.listen.as_slice()),
+        ("web.admin", web.admin.as_slice()),
+    ];
+    for (index, (key, addresses)) in kinds.iter().enumerate() {
+        for (other, others) in kinds.iter().take(index) {
+            if (*other, *key) == ("proxy.plain", "web.listen") {
+                continue;
+            }
+            for address in addresses.iter().filter(|address| address.0.port() != 0) {
+                if others.contains(address) {
+                    top.report(
+                        key,
+                        Wrong::new(
+                            format!("`{address}` stands in {other}, too"),
+                            "give each its own port",
+                        ),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let length = fs::metadata(path)?.len();
+    if length > LARGEST {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has {length} bytes, more than {LARGEST}"),
+        ));
+    }
+    fs::read_to_string(path)
+}

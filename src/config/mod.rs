@@ -1,0 +1,58 @@
+//! Level 1: the configuration, typed and valid, and immutable once made.
+//!
+//! Two steps: [`file`](self) reads what the TOML says; each section turns its part into the types here and reports
+//! every [`Problem`] it finds, all at once. Only `app` and `cli` load it; everyone else takes the section it needs.
+
+mod dns;
+mod egress;
+mod file;
+mod lan;
+mod load;
+mod log;
+mod problem;
+mod proxy;
+mod show;
+mod steer;
+mod value;
+mod web;
+
+use std::path::PathBuf;
+
+pub use dns::{Cache, Dns, Server, Transport, Upstream};
+pub use egress::Egress;
+pub use lan::Lan;
+pub use load::{ConfigError, TEMPLATE, locate};
+pub use log::{Format, Log};
+pub use problem::{Problem, Problems};
+pub use proxy::Proxy;
+pub use show::Shown;
+pub use steer::{Aaaa, Mode, Names, Rule, RuleSteer, Steer};
+pub use web::Web;
+
+/// Everything that the gate was told, complete and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file it was read from; `None` for the built-in defaults.
+    pub path: Option<PathBuf>,
+    /// The user to become once every socket is bound, where started as root; `None` stays root.
+    pub user: Option<String>,
+    /// The LAN and the gate's place in it.
+    pub lan: Lan,
+    /// The DNS side.
+    pub dns: Dns,
+    /// Which names go through the gate.
+    pub steer: Steer,
+    /// Exceptions by name and client, the first match wins.
+    pub rules: Vec<Rule>,
+    /// The proxy side.
+    pub proxy: Proxy,
+    /// How sessions leave.
+    pub egress: Egress,
+    /// PAC and the admin listener.
+    pub web: Web,
+    /// Log lines.
+    pub log: Log,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! `[proxy]`: where sessions come in, and how many.
+
+use std::time::Duration;
+
+use super::file::Section;
+use super::lan::Listening;
+use super::value::{self, Wrong};
+use crate::net::ListenAddr;
+
+/// The proxy side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Forward proxy: absolute-form and CONNECT.
+    pub http: Vec<ListenAddr>,
+    /// Transparent TLS, by SNI.
+    pub tls: Vec<ListenAddr>,
+    /// The port of the origins that transparent TLS is taken to.
+    pub tls_origin_port: u16,
+    /// Transparent HTTP, by Host.
+    pub plain: Vec<ListenAddr>,
+    /// The port of the origins that transparent HTTP is taken to where Host names none.
+    pub plain_origin_port: u16,
+    /// Sessions at once; more wait in the kernel.
+    pub max_sessions: usize,
+    /// Sessions at once of one client; more are refused.
+    pub max_sessions_per_client: usize,
+    /// How long a session may stay silent.
+    pub idle_timeout: Duration,
+    /// How long a client may take to say where it wants to go.
+    pub sniff_timeout: Duration,
+    /// How many bytes it may take, in bytes.
+    pub sniff_bytes: usize,
+    /// The longest head of an HTTP message, in bytes.
+    pub header_bytes: usize,
+}
+
+impl Proxy {
+    /// Reads `[proxy]`.
+    pub(super) fn read(mut section: Section<'_, '_>, listening: Listening) -> Option<Self> {
+        let http = listening.read(&mut section, "http", &["lan:3128"]);
+        let tls = listening.read(&mut section, "tls", &["lan:443"]);
+        let tls_origin_port = port(&mut section, "tls-origin-port", 443);
+        let plain = listening.read(&mut section, "plain", &["lan:80"]);
+        let plain_origin_port = port(&mut section, "plain-origin-port", 80);
+        let max_sessions = section.number("max-sessions", 16_384, 1..1_000_001);
+        let per_client = section.number("max-sessions-per-client", 4_096, 1..1_000_001);
+        if per_client > max_sessions && section.is_written("max-sessions-per-client") {
+            section.report(
+                "max-sessions-per-client",
+                Wrong::new("it is more than max-sessions", "write a smaller number"),
+            );
+        }
+        let idle_timeout = section.text("idle-timeout", "1h", value::some_duration);
+        let sniff_timeout = section.text("sniff-timeout", "10s", value::some_duration);
+        let sniff_bytes = section.text("sniff-bytes", "64KiB", |text| {
+            value::bytes_within(text, 1 << 10, 1 << 20)
+        });
+        // hyper does not read with a smaller buffer.
+        let header_bytes = section.text("header-bytes", "64KiB", |text| {
+            value::bytes_within(text, 8 << 10, 1 << 20)
+        });
+        section.finish();
+        Some(Self {
+            http,
+            tls,
+            tls_origin_port,
+            plain,
+            plain_origin_port,
+            max_sessions: max_sessions as usize,
+            max_sessions_per_client: per_client as usize,
+            idle_timeout: idle_timeout?,
+            sniff_timeout: sniff_timeout?,
+            sniff_bytes: sniff_bytes?,
+            header_bytes: header_bytes?,
+        })
+    }
+}
+
+fn port(section: &mut Section<'_, '_>, key: &'static str, default: u16) -> u16 {
+    let port = section.number(key, u32::from(default), 1..65_536);
+    u16::try_from(port).unwrap_or(default)
+}

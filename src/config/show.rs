@@ -1,0 +1,297 @@
+//! PURE. The configuration in force, as TOML that can be read back, with every `auto` filled in.
+
+use std::time::Duration;
+
+use hickory_proto::rr::Name;
+use serde::Serialize;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::log::LEVELS;
+use super::{Aaaa, Config, Format, Mode, Names, Rule, RuleSteer, Server, Transport};
+use crate::net::{Acl, ListenAddr};
+
+/// A [`Config`] as it would stand in a file; serialize it to show it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Shown {
+    user: String,
+    lan: LanShown,
+    dns: DnsShown,
+    steer: SteerShown,
+    proxy: ProxyShown,
+    egress: EgressShown,
+    web: WebShown,
+    log: LogShown,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rule: Vec<RuleShown>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct LanShown {
+    address: String,
+    networks: Vec<String>,
+    domain: String,
+    allow_public: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct DnsShown {
+    listen: Vec<String>,
+    zones: String,
+    max_queries: usize,
+    max_connections: usize,
+    tcp_idle_timeout: String,
+    upstream: UpstreamShown,
+    cache: CacheShown,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct UpstreamShown {
+    servers: Vec<String>,
+    timeout: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct CacheShown {
+    entries: usize,
+    min_ttl: String,
+    max_ttl: String,
+    max_negative_ttl: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct SteerShown {
+    mode: &'static str,
+    names: &'static str,
+    ttl: String,
+    never: Vec<String>,
+    always: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct RuleShown {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    domains: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clients: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aaaa: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steer: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ProxyShown {
+    http: Vec<String>,
+    tls: Vec<String>,
+    tls_origin_port: u16,
+    plain: Vec<String>,
+    plain_origin_port: u16,
+    max_sessions: usize,
+    max_sessions_per_client: usize,
+    idle_timeout: String,
+    sniff_timeout: String,
+    sniff_bytes: String,
+    header_bytes: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct EgressShown {
+    prefer: &'static str,
+    attempt_delay: String,
+    connect_timeout: String,
+    allow: Vec<String>,
+    deny: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct WebShown {
+    listen: Vec<String>,
+    admin: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct LogShown {
+    level: &'static str,
+    format: &'static str,
+}
+
+impl Config {
+    /// The configuration as it would stand in a file.
+    pub fn shown(&self) -> Shown {
+        let Self {
+            path: _,
+            user,
+            lan,
+            dns,
+            steer,
+            rules,
+            proxy,
+            egress,
+            web,
+            log,
+        } = self;
+        Shown {
+            user: user.clone().unwrap_or_default(),
+            lan: LanShown {
+                address: lan.address.to_string(),
+                networks: networks(&lan.networks),
+                domain: name(&lan.domain),
+                allow_public: lan.allow_public,
+            },
+            dns: DnsShown {
+                listen: listeners(&dns.listen),
+                zones: dns.zones.display().to_string(),
+                max_queries: dns.max_queries,
+                max_connections: dns.max_connections,
+                tcp_idle_timeout: duration(dns.tcp_idle_timeout),
+                upstream: UpstreamShown {
+                    servers: dns.upstream.servers.iter().map(server).collect(),
+                    timeout: duration(dns.upstream.timeout),
+                },
+                cache: CacheShown {
+                    entries: dns.cache.entries,
+                    min_ttl: duration(dns.cache.min_ttl),
+                    max_ttl: duration(dns.cache.max_ttl),
+                    max_negative_ttl: duration(dns.cache.max_negative_ttl),
+                },
+            },
+            steer: SteerShown {
+                mode: match steer.mode {
+                    Mode::Off => "off",
+                    Mode::Ipv6Only => "ipv6-only",
+                    Mode::Address => "address",
+                },
+                names: match (steer.mode, steer.names) {
+                    (Mode::Off | Mode::Ipv6Only, _) => "default",
+                    (Mode::Address, Names::Ipv6) => "ipv6",
+                    (Mode::Address, Names::All) => "all",
+                },
+                ttl: duration(steer.ttl),
+                never: names(&steer.never),
+                always: names(&steer.always),
+            },
+            proxy: ProxyShown {
+                http: listeners(&proxy.http),
+                tls: listeners(&proxy.tls),
+                tls_origin_port: proxy.tls_origin_port,
+                plain: listeners(&proxy.plain),
+                plain_origin_port: proxy.plain_origin_port,
+                max_sessions: proxy.max_sessions,
+                max_sessions_per_client: proxy.max_sessions_per_client,
+                idle_timeout: duration(proxy.idle_timeout),
+                sniff_timeout: duration(proxy.sniff_timeout),
+                sniff_bytes: bytes(proxy.sniff_bytes),
+                header_bytes: bytes(proxy.header_bytes),
+            },
+            egress: EgressShown {
+                prefer: egress.prefer.as_str(),
+                attempt_delay: duration(egress.attempt_delay),
+                connect_timeout: duration(egress.connect_timeout),
+                allow: networks(&egress.allow),
+                deny: networks(&egress.deny),
+            },
+            web: WebShown {
+                listen: listeners(&web.listen),
+                admin: listeners(&web.admin),
+            },
+            log: LogShown {
+                level: level(log.level),
+                format: match log.format {
+                    Format::Text => "text",
+                    Format::Json => "json",
+                },
+            },
+            rule: rules.iter().map(rule).collect(),
+        }
+    }
+}
+
+fn rule(rule: &Rule) -> RuleShown {
+    RuleShown {
+        domains: names(&rule.domains),
+        clients: rule.clients.as_ref().map(networks),
+        aaaa: rule.aaaa.map(|aaaa| match aaaa {
+            Aaaa::Withhold => "withhold",
+            Aaaa::Pass => "pass",
+        }),
+        steer: rule.steer.map(|steer| match steer {
+            RuleSteer::Never => "never",
+            RuleSteer::Always => "always",
+        }),
+    }
+}
+
+fn listeners(addresses: &[ListenAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+fn networks(acl: &Acl) -> Vec<String> {
+    acl.networks().iter().map(ToString::to_string).collect()
+}
+
+fn names(names: &[Name]) -> Vec<String> {
+    names.iter().map(name).collect()
+}
+
+fn name(name: &Name) -> String {
+    let text = name.to_ascii();
+    match text.strip_suffix('.') {
+        Some("") | None => text,
+        Some(text) => text.to_owned(),
+    }
+}
+
+fn server(server: &Server) -> String {
+    match server.transport {
+        Transport::Udp => format!("udp://{}", server.address),
+        Transport::Tcp => format!("tcp://{}", server.address),
+    }
+}
+
+/// In the largest unit that holds it without a rest.
+fn duration(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ];
+    units
+        .into_iter()
+        .find(|(unit, _)| milliseconds > 0 && milliseconds.is_multiple_of(*unit))
+        .map_or_else(
+            || match milliseconds {
+                0 => "0s".to_owned(),
+                _ => format!("{milliseconds}ms"),
+            },
+            |(unit, word)| format!("{}{word}", milliseconds / unit),
+        )
+}
+
+fn bytes(bytes: usize) -> String {
+    match bytes {
+        0 => "0".to_owned(),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
+        _ => bytes.to_string(),
+    }
+}
+
+fn level(level: LevelFilter) -> &'static str {
+    LEVELS
+        .iter()
+        .find(|(_, known)| *known == level)
+        .map_or("info", |(word, _)| word)
+}

@@ -1,0 +1,201 @@
+//! `[steer]` and `[[rule]]`: which names go through the gate, and which AAAA are withheld.
+
+use std::time::Duration;
+
+use hickory_proto::rr::Name;
+
+use super::file::Section;
+use super::value::{self, Wrong};
+use crate::net::Acl;
+
+/// Which names go through the gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steer {
+    /// How clients are pointed to the gate.
+    pub mode: Mode,
+    /// Which names that are.
+    pub names: Names,
+    /// The longest TTL of a steered answer.
+    pub ttl: Duration,
+    /// Suffixes never steered, besides the built-in list.
+    pub never: Vec<Name>,
+    /// Suffixes always steered.
+    pub always: Vec<Name>,
+}
+
+/// How clients are pointed to the gate by DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Not at all: explicit proxy and PAC only.
+    Off,
+    /// Names that have AAAA only are answered with the gate's address.
+    Ipv6Only,
+    /// Every name is answered with the gate's address.
+    Address,
+}
+
+/// Which names are steered in [`Mode::Address`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Names {
+    /// Those with AAAA.
+    Ipv6,
+    /// Every name with an address.
+    All,
+}
+
+/// An exception; every matcher that is present must match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Suffixes; empty matches every name.
+    pub domains: Vec<Name>,
+    /// Clients; `None` matches every client.
+    pub clients: Option<Acl>,
+    /// What becomes of AAAA; `None` leaves it to the default (withhold).
+    pub aaaa: Option<Aaaa>,
+    /// Whether the name is steered; `None` leaves it to `[steer]`.
+    pub steer: Option<RuleSteer>,
+}
+
+/// What becomes of AAAA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Aaaa {
+    /// Taken out of every answer.
+    Withhold,
+    /// Passed to the client.
+    Pass,
+}
+
+/// What a rule says about steering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RuleSteer {
+    /// Never to the gate.
+    Never,
+    /// To the gate if the name has any address.
+    Always,
+}
+
+impl Steer {
+    /// Reads `[steer]`.
+    pub(super) fn read(mut section: Section<'_, '_>) -> Option<Self> {
+        let mode = section.text("mode", "ipv6-only", |text| {
+            value::word(
+                text,
+                &[
+                    ("off", Mode::Off),
+                    ("ipv6-only", Mode::Ipv6Only),
+                    ("address", Mode::Address),
+                ],
+            )
+        });
+        let names = section.text("names", "default", |text| {
+            value::word(
+                text,
+                &[
+                    ("default", None),
+                    ("ipv6", Some(Names::Ipv6)),
+                    ("all", Some(Names::All)),
+                ],
+            )
+        });
+        if let (Some(mode), Some(Some(_))) = (mode, names)
+            && mode != Mode::Address
+        {
+            section.report(
+                "names",
+                Wrong::new(
+                    "it says something only where mode is \"address\"",
+                    "write \"default\", or mode = \"address\"",
+                ),
+            );
+        }
+        let ttl = section.text("ttl", "60s", value::some_duration);
+        let never = section.texts("never", &[], value::domain);
+        let always = section.texts("always", &[], value::domain);
+        if mode == Some(Mode::Off) && !always.is_empty() {
+            section.report(
+                "always",
+                Wrong::new(
+                    "nothing is steered while mode is \"off\"",
+                    "take it out, or write mode = \"ipv6-only\"",
+                ),
+            );
+        }
+        for both in always.iter().filter(|name| never.contains(name)) {
+            section.report(
+                "always",
+                Wrong::new(
+                    format!("`{both}` stands in steer.never, too"),
+                    "take one out",
+                ),
+            );
+        }
+        section.finish();
+        Some(Self {
+            mode: mode?,
+            names: names?.unwrap_or(Names::All),
+            ttl: ttl?,
+            never,
+            always,
+        })
+    }
+}
+
+impl Rule {
+    /// Reads one `[[rule]]`.
+    pub(super) fn read(mut section: Section<'_, '_>, mode: Option<Mode>) -> Option<Self> {
+        let domains = section.texts("domains", &[], value::domain);
+        let clients = section.texts("clients", &[], value::network);
+        for key in ["domains", "clients"] {
+            if section.is_empty_list(key) {
+                section.report(
+                    key,
+                    Wrong::new(
+                        "an empty list matches nothing",
+                        "take the key out to match everything",
+                    ),
+                );
+            }
+        }
+        let aaaa = section.is_written("aaaa");
+        let aaaa = section
+            .text("aaaa", "withhold", |text| {
+                value::word(text, &[("withhold", Aaaa::Withhold), ("pass", Aaaa::Pass)])
+            })
+            .map(|value| aaaa.then_some(value));
+        let steer = section.is_written("steer");
+        let steer = section
+            .text("steer", "never", |text| {
+                value::word(
+                    text,
+                    &[("never", RuleSteer::Never), ("always", RuleSteer::Always)],
+                )
+            })
+            .map(|value| steer.then_some(value));
+        if aaaa == Some(None) && steer == Some(None) {
+            section.report(
+                "aaaa",
+                Wrong::new(
+                    "the rule says nothing",
+                    "write aaaa = \"pass\" or steer = \"never\"",
+                ),
+            );
+        }
+        if mode == Some(Mode::Off) && steer == Some(Some(RuleSteer::Always)) {
+            section.report(
+                "steer",
+                Wrong::new(
+                    "nothing is steered while steer.mode is \"off\"",
+                    "take it out, or write steer.mode = \"ipv6-only\"",
+                ),
+            );
+        }
+        let has_clients = section.is_written("clients");
+        section.finish();
+        Some(Self {
+            domains,
+            clients: has_clients.then(|| Acl::new(clients)),
+            aaaa: aaaa?,
+            steer: steer?,
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! The whole way from a text to a [`Config`], and the promises of the manual.
+
+use std::path::Path;
+
+use super::*;
+use crate::net::Interfaces;
+
+const RESOLV_CONF: &str = "nameserver 192.0.2.53\n";
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    Config::parse(
+        text,
+        Some(Path::new("/etc/sekisho/sekisho.toml")),
+        &home(),
+        RESOLV_CONF,
+    )
+}
+
+/// A machine with one LAN interface.
+fn home() -> Interfaces {
+    Interfaces::of(
+        &[
+            ("lo", "127.0.0.1/8"),
+            ("eth0", "192.168.1.2/24"),
+            ("eth0", "2001:db8:1::2/64"),
+        ],
+        Some("eth0"),
+    )
+}
+
+fn problems(text: &str) -> Vec<String> {
+    parse(text)
+        .unwrap_err()
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn the_defaults_serve_the_private_lan_and_nobody_else() {
+    let config = parse("").unwrap();
+    assert_eq!(config.lan.address.to_string(), "192.168.1.2");
+    assert!(
+        config
+            .lan
+            .networks
+            .contains("192.168.1.77".parse().unwrap())
+    );
+    assert!(config.lan.networks.contains("127.0.0.1".parse().unwrap()));
+    assert!(!config.lan.networks.contains("192.168.2.1".parse().unwrap()));
+    assert!(
+        !config
+            .lan
+            .networks
+            .contains("2001:db8:1::9".parse().unwrap())
+    );
+    assert_eq!(config.dns.listen[0].to_string(), "192.168.1.2:53");
+    assert_eq!(
+        config.dns.upstream.servers[0].address.to_string(),
+        "192.0.2.53:53"
+    );
+    assert_eq!(config.dns.zones, Path::new("/etc/sekisho/zones"));
+    assert_eq!(config.web.admin[0].to_string(), "127.0.0.1:9053");
+    assert_eq!(config.user.as_deref(), Some("nobody"));
+    assert_eq!(
+        (config.steer.mode, config.steer.names),
+        (Mode::Ipv6Only, Names::All)
+    );
+}
+
+#[test]
+fn the_manual_says_the_defaults() {
+    let uncommented: String = TEMPLATE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|first: char| first.is_ascii_lowercase()) => {
+                format!("{rest}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let mut manual = parse(&uncommented).unwrap_or_else(|problems| panic!("{problems}"));
+    manual.dns.zones_required = false;
+    assert_eq!(manual, parse("").unwrap());
+    assert_eq!(parse(TEMPLATE).unwrap(), parse("").unwrap());
+    let shown = toml::to_string(&parse("").unwrap().shown()).unwrap();
+    for key in shown
+        .lines()
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(key, _)| key)
+    {
+        assert!(
+            TEMPLATE.contains(&format!("\n#{key} = ")),
+            "the manual lacks {key}"
+        );
+    }
+}
+
+#[test]
+fn what_is_shown_can_be_read_back() {
+    let text = "user = \"\"\n[steer]\nmode = \"address\"\nnames = \"ipv6\"\nalways = [\"a.example\"]\n\
+        [[rule]]\ndomains = [\"b.example\"]\nclients = [\"192.168.1.0/24\"]\naaaa = \"pass\"\n\
+        [[rule]]\nsteer = \"never\"\n[dns.upstream]\nservers = [\"tcp://[2001:db8::1]:53\"]\n\
+        [dns.cache]\nmin-ttl = \"1500ms\"\n";
+    let mut config = parse(text).unwrap();
+    let shown = toml::to_string(&config.shown()).unwrap();
+    config.dns.zones_required = true;
+    assert_eq!(
+        parse(&shown).unwrap_or_else(|problems| panic!("{problems}\n{shown}")),
+        config
+    );
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_line() {
+    let found = problems(
+        "usr = \"x\"\n[lan]\naddress = \"nowhere\"\nnetwork = [\"192.168.1.0/24\"]\n[dns]\nmax-queries = 0\n\
+         listen = [\"53\", \"127.0.0.1:53\"]\n[dns.upstream]\nservers = [\"tls://9.9.9.9\", 5]\ntimeout = \"2\"\n\
+         [egress]\nattempt-delay = \"5s\"\n[proxi]\n",
+    );
+    let expected = [
+        "line 1: usr: there is no such key at the top level; write `user`, or take it out",
+        "line 3: lan.address: `nowhere` is not an IPv4 address; write \"auto\" or an address such as \"192.168.1.2\"",
+        "line 4: lan.network: there is no such key in [lan]; write `networks`, or take it out",
+        "line 6: dns.max-queries: `0` does not fit; write a number from 1 to 1000000",
+        "line 7: dns.listen: `53` is not an address to listen on; write \"lan:PORT\" or \"ADDRESS:PORT\", such as \"lan:53\" or \"127.0.0.1:5353\"",
+        "line 9: dns.upstream.servers: `5` does not fit; write a text in quotes",
+        "line 9: dns.upstream.servers: `tls://` is not a transport that this version speaks; write udp:// or tcp://, or the address alone",
+        "line 10: dns.upstream.timeout: `2` is not a duration; write a whole number and a unit (ms, s, m, h, d), such as \"250ms\" or \"2s\"",
+        "line 12: egress.attempt-delay: `5s` is not from 10 ms to 2 s, as RFC 8305 asks; write a duration such as \"250ms\"",
+        "line 13: proxi: there is no such key at the top level; write `proxy`, or take it out",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_is_not_toml_is_reported_with_its_line() {
+    let found = problems("[lan]\naddress = \n[dns]\nlisten = [\"lan:53\"\n");
+    assert!(
+        found
+            .iter()
+            .any(|problem| problem.starts_with("line 2: toml: ")),
+        "{found:?}"
+    );
+    assert!(!problems("\u{0}").is_empty());
+    assert!(!problems("lan = 5").is_empty());
+    assert!(!problems("[[lan]]").is_empty());
+    assert!(!problems("[rule]\naaaa = \"pass\"").is_empty());
+}
+
+#[test]
+fn strangers_are_not_listened_for_unless_wanted() {
+    for text in [
+        "address = \"203.0.113.5\"\nnetworks = [\"192.168.1.0/24\"]",
+        "[dns]\nlisten = [\"0.0.0.0:53\"]",
+        "[proxy]\nhttp = [\"[::]:3128\"]",
+        "[web]\nadmin = [\"[2001:db8:1::2]:9053\"]",
+    ] {
+        let found = problems(&format!("[lan]\n{text}"));
+        assert!(
+            found
+                .iter()
+                .all(|problem| problem.contains("lan.allow-public = true")),
+            "{found:?}"
+        );
+        parse(&format!("[lan]\nallow-public = true\n{text}")).unwrap();
+    }
+}
+
+#[test]
+fn listeners_of_two_kinds_share_an_address_only_where_the_host_can_decide() {
+    parse("[proxy]\nplain = [\"lan:80\"]\n[web]\nlisten = [\"lan:80\"]").unwrap();
+    parse("[proxy]\nhttp = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\ntls = [\"127.0.0.1:0\"]").unwrap();
+    assert_eq!(
+        problems("[proxy]\nhttp = [\"lan:443\"]"),
+        ["proxy.tls: `192.168.1.2:443` stands in proxy.http, too; give each its own port"]
+    );
+    parse("[proxy]\nhttp = [\"lan:443\"]\n[steer]\nmode = \"off\"").unwrap();
+    assert!(!problems("[web]\nadmin = [\"lan:80\"]").is_empty());
+    assert!(!problems("[dns]\nlisten = [\"lan:53\", \"192.168.1.2:53\"]").is_empty());
+}
+
+#[test]
+fn the_gate_does_not_ask_itself() {
+    let own = Config::parse("", None, &home(), "nameserver 192.168.1.2\n").unwrap_err();
+    assert!(
+        own.to_string()
+            .contains("found no server but the gate itself"),
+        "{own}"
+    );
+    assert!(!problems("[dns.upstream]\nservers = [\"192.168.1.2\"]").is_empty());
+    assert!(!problems("[dns.upstream]\nservers = []").is_empty());
+}
+
+#[test]
+fn auto_says_what_it_did_not_find() {
+    let bare = Interfaces::of(&[("lo", "127.0.0.1/8")], None);
+    let found = Config::parse("", None, &bare, RESOLV_CONF).unwrap_err();
+    assert_eq!(
+        found.to_string(),
+        "lan.address: `auto` found no interface with the IPv4 default route; write the gate's address on the LAN, such as \"192.168.1.2\""
+    );
+    let found =
+        Config::parse("[lan]\naddress = \"192.168.7.2\"", None, &bare, RESOLV_CONF).unwrap_err();
+    assert!(
+        found
+            .to_string()
+            .contains("found no interface with the address 192.168.7.2"),
+        "{found}"
+    );
+}
+
+#[test]
+fn steering_that_contradicts_itself_is_refused() {
+    for text in [
+        "[steer]\nmode = \"ipv6-only\"\nnames = \"all\"",
+        "[steer]\nmode = \"off\"\nalways = [\"a.example\"]",
+        "[steer]\nnever = [\"a.example\"]\nalways = [\"a.example\"]",
+        "[steer]\nmode = \"pool\"",
+        "[[rule]]\ndomains = [\"a.example\"]",
+        "[[rule]]\ndomains = []\naaaa = \"pass\"",
+        "[[rule]]\nclients = []\naaaa = \"pass\"",
+        "[[rule]]\naaaa = \"drop\"",
+    ] {
+        assert_eq!(problems(text).len(), 1, "{text}: {:?}", problems(text));
+    }
+}
+
+#[test]
+fn a_damaged_manual_never_panics() {
+    for end in (0..TEMPLATE.len()).step_by(13) {
+        if let Some(start) = TEMPLATE.get(..end) {
+            parse(start).ok();
+        }
+    }
+    let uncommented = TEMPLATE.replace("\n#", "\n");
+    for position in (0..uncommented.len()).step_by(29) {
+        let mut bytes = uncommented.clone().into_bytes();
+        bytes[position] ^= 0x05;
+        if let Ok(text) = String::from_utf8(bytes) {
+            parse(&text).ok();
+        }
+    }
+}

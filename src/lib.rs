@@ -1,0 +1,5 @@
+//! The gate between a LAN without IPv6 and a dual-stack internet.
+
+pub mod config;
+pub mod net;
+pub mod telemetry;

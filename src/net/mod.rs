@@ -1,0 +1,17 @@
+//! Level 0: addresses, networks and sockets, and nothing about DNS answers or proxying.
+//!
+//! Every other room may use this one; it uses none.
+
+mod acl;
+mod addr;
+mod interfaces;
+mod options;
+mod prefixed;
+mod tcp;
+
+pub use acl::{Acl, embedded_v4, special_purpose};
+pub use addr::{ClientAddr, Family, Host, HostError, ListenAddr, Target};
+pub use interfaces::{InterfaceAddr, Interfaces, InterfacesError};
+pub use options::{bind_tcp, bind_udp, prepare_stream};
+pub use prefixed::Prefixed;
+pub use tcp::accept_loop;

@@ -1,0 +1,17 @@
+//! The words of log lines that other programs may look for. A change here is a change of the contract.
+
+/// A socket is bound: fields `kind` and `addr`.
+pub const LISTENING: &str = "listening";
+/// Everything is bound and serves.
+pub const READY: &str = "ready";
+/// A session ended: fields `client`, `inbound`, `target`, `family`, `address`, `attempts`, `connect_ms`, `sent`,
+/// `received`, `duration_ms`, `ended`.
+pub const SESSION: &str = "session";
+/// A new configuration is in force.
+pub const RELOADED: &str = "reloaded";
+/// A new configuration was refused; the old one stays.
+pub const RELOAD_FAILED: &str = "reload failed";
+/// The stop has begun; sessions may finish.
+pub const DRAINING: &str = "draining";
+/// The stop is complete: field `cut` counts the sessions that were ended by force.
+pub const STOPPED: &str = "stopped";

@@ -1,0 +1,63 @@
+//! Log lines: to stderr, as text or JSON, at a level that a reload can change.
+
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+static LEVEL: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
+
+/// Why logging could not be set up or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Somebody was first.
+    #[error("logging is already set up")]
+    Twice,
+}
+
+/// Sends log lines to stderr from now on; once a process.
+///
+/// # Errors
+///
+/// [`LogError::Twice`] when logging was set up before.
+pub fn init(level: LevelFilter, json: bool) -> Result<(), LogError> {
+    let (filter, handle) = reload::Layer::new(targets(level));
+    let colour = io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = if json {
+        lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .boxed()
+    } else {
+        lines.with_ansi(colour).boxed()
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()
+        .map_err(|_| LogError::Twice)?;
+    LEVEL.set(handle).map_err(|_| LogError::Twice)
+}
+
+/// Changes the level of a running program; without [`init`] there is nothing to change.
+pub fn set_level(level: LevelFilter) {
+    if let Some(handle) = LEVEL.get() {
+        // Fails only once the subscriber is gone, when nobody reads the lines any more.
+        handle.reload(targets(level)).ok();
+    }
+}
+
+/// Our own lines at `level`; those of the libraries below only when they warn, because hickory and hyper tell every
+/// query and every connection.
+fn targets(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_default(level.min(LevelFilter::ERROR))
+        .with_target("sekisho", level)
+}

@@ -1,0 +1,424 @@
+//! Every metric of sekisho, in one table.
+//!
+//! Names are `sekisho_*` in base units, labels have a fixed and small set of values, and no address is ever part of
+//! a name or a label. The text format is that of OpenMetrics, served by `web`.
+
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family as By;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::net::Family;
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The LAN device: a bad request, a refused target, gone before the end.
+    Client,
+    /// The DNS servers that we ask.
+    Upstream,
+    /// The remote server of the session.
+    Origin,
+    /// We ourselves: a limit, a lack of descriptors, a mistake.
+    Sekisho,
+}
+
+impl Side {
+    /// The word in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Origin => "origin",
+            Self::Sekisho => "sekisho",
+        }
+    }
+}
+
+/// How a session came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Inbound {
+    /// HTTP `CONNECT` on the forward proxy.
+    Connect,
+    /// Absolute-form HTTP on the forward proxy.
+    Forward,
+    /// TLS, by its SNI.
+    Tls,
+    /// HTTP, by its Host.
+    Http,
+}
+
+impl Inbound {
+    /// The word in logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Forward => "forward",
+            Self::Tls => "tls",
+            Self::Http => "http",
+        }
+    }
+}
+
+macro_rules! label_value {
+    ($($type:ty),*) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl EncodeLabelValue for $type {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+                self.as_str().encode(encoder)
+            }
+        }
+    )*};
+}
+
+label_value!(Side, Inbound);
+
+/// The transport of a query, `udp` or `tcp`, and its type: `a`, `aaaa`, `https`, `svcb`, `other`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QueryLabels {
+    /// `udp` or `tcp`.
+    pub transport: &'static str,
+    /// The question's type.
+    pub qtype: &'static str,
+}
+
+/// The response code of an answer, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AnswerLabels {
+    /// `noerror`, `nxdomain`, `servfail`, `refused`, `formerr`, `notimp`, `badvers`, `other`.
+    pub rcode: &'static str,
+}
+
+/// What came of one query to one upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct UpstreamLabels {
+    /// `answered`, `servfail`, `refused`, `timeout`, `error`, `overload` (not asked: a bound of ours).
+    pub outcome: &'static str,
+}
+
+/// How a session came in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct InboundLabels {
+    /// The inbound.
+    pub inbound: Inbound,
+}
+
+/// How a session came in, and the family it left by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TrafficLabels {
+    /// `sent` (client to origin) or `received`.
+    pub direction: &'static str,
+    /// `ipv4` or `ipv6`.
+    pub family: &'static str,
+}
+
+/// An address family.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FamilyLabels {
+    /// `ipv4` or `ipv6`.
+    pub family: &'static str,
+}
+
+impl From<Family> for FamilyLabels {
+    fn from(family: Family) -> Self {
+        Self {
+            family: family.as_str(),
+        }
+    }
+}
+
+/// Why a connection was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabels {
+    /// `stranger` (outside `lan.networks`) or `per-client` (its sessions are used up).
+    pub reason: &'static str,
+}
+
+/// A session that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FailureLabels {
+    /// How it came in.
+    pub inbound: Inbound,
+    /// Whose fault it was.
+    pub side: Side,
+}
+
+/// How a reload went.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReloadLabels {
+    /// `done` or `failed`.
+    pub outcome: &'static str,
+}
+
+/// The metrics of one gate. Counting is lock-free once a label set was seen.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Queries from clients.
+    pub dns_queries: By<QueryLabels, Counter>,
+    /// Answers to clients.
+    pub dns_answers: By<AnswerLabels, Counter>,
+    /// Answers from which AAAA was withheld.
+    pub dns_withheld: Counter,
+    /// Answers that pointed the client to the gate.
+    pub dns_steered: Counter,
+    /// Queries being answered now.
+    pub dns_in_flight: Gauge,
+    /// Queries dropped because `dns.max-queries` were in flight.
+    pub dns_overload: Counter,
+    /// DNS connections over TCP that are open now.
+    pub dns_connections: Gauge,
+    /// Questions the cache could answer.
+    pub cache_hits: Counter,
+    /// Questions it could not.
+    pub cache_misses: Counter,
+    /// Answers held now.
+    pub cache_entries: Gauge,
+    /// Answers thrown out because `dns.cache.entries` were held.
+    pub cache_evictions: Counter,
+    /// Queries to upstreams.
+    pub upstream_queries: By<UpstreamLabels, Counter>,
+    /// Sessions begun.
+    pub sessions: By<InboundLabels, Counter>,
+    /// Sessions open now.
+    pub sessions_active: Gauge,
+    /// Connections not taken.
+    pub sessions_refused: By<RefusalLabels, Counter>,
+    /// Bytes relayed.
+    pub session_bytes: By<TrafficLabels, Counter>,
+    /// From the wish to connect to the connection, name resolution included.
+    pub connect_seconds: By<FamilyLabels, Histogram>,
+    /// Single connection attempts that failed.
+    pub connect_failures: By<FamilyLabels, Counter>,
+    /// Sessions that failed.
+    pub session_failures: By<FailureLabels, Counter>,
+    /// Directions of sessions that went over to splice.
+    pub relay_spliced: Counter,
+    /// Times that a direction copied although it was worth a pipe, because none was left.
+    pub relay_without_pipe: Counter,
+    /// Requests forwarded in absolute-form.
+    pub http_requests: Counter,
+    /// Reloads.
+    pub reloads: By<ReloadLabels, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Bucket bounds for connection set-up, in seconds: a LAN-near origin up to the default connect timeout.
+const CONNECT_BUCKETS: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+impl Metrics {
+    /// A table with everything at zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("sekisho"),
+            dns_queries: By::default(),
+            dns_answers: By::default(),
+            dns_withheld: Counter::default(),
+            dns_steered: Counter::default(),
+            dns_in_flight: Gauge::default(),
+            dns_overload: Counter::default(),
+            dns_connections: Gauge::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
+            cache_entries: Gauge::default(),
+            cache_evictions: Counter::default(),
+            upstream_queries: By::default(),
+            sessions: By::default(),
+            sessions_active: Gauge::default(),
+            sessions_refused: By::default(),
+            session_bytes: By::default(),
+            connect_seconds: By::new_with_constructor(|| Histogram::new(CONNECT_BUCKETS)),
+            connect_failures: By::default(),
+            session_failures: By::default(),
+            relay_spliced: Counter::default(),
+            relay_without_pipe: Counter::default(),
+            http_requests: Counter::default(),
+            reloads: By::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "dns_queries",
+            "Queries from clients",
+            self.dns_queries.clone(),
+        );
+        registry.register(
+            "dns_answers",
+            "Answers to clients",
+            self.dns_answers.clone(),
+        );
+        registry.register(
+            "dns_withheld",
+            "Answers from which AAAA was withheld",
+            self.dns_withheld.clone(),
+        );
+        registry.register(
+            "dns_steered",
+            "Answers that pointed the client to the gate",
+            self.dns_steered.clone(),
+        );
+        registry.register(
+            "dns_in_flight",
+            "Queries being answered now",
+            self.dns_in_flight.clone(),
+        );
+        registry.register(
+            "dns_overload",
+            "Queries dropped at dns.max-queries",
+            self.dns_overload.clone(),
+        );
+        registry.register(
+            "dns_connections",
+            "DNS connections over TCP open now",
+            self.dns_connections.clone(),
+        );
+        registry.register(
+            "cache_hits",
+            "Questions answered from the cache",
+            self.cache_hits.clone(),
+        );
+        registry.register(
+            "cache_misses",
+            "Questions the cache could not answer",
+            self.cache_misses.clone(),
+        );
+        registry.register(
+            "cache_entries",
+            "Answers held in the cache now",
+            self.cache_entries.clone(),
+        );
+        registry.register(
+            "cache_evictions",
+            "Answers thrown out of a full cache",
+            self.cache_evictions.clone(),
+        );
+        registry.register(
+            "upstream_queries",
+            "Queries to upstreams by outcome",
+            self.upstream_queries.clone(),
+        );
+        registry.register(
+            "sessions",
+            "Sessions begun by inbound",
+            self.sessions.clone(),
+        );
+        registry.register(
+            "sessions_active",
+            "Sessions open now",
+            self.sessions_active.clone(),
+        );
+        registry.register(
+            "sessions_refused",
+            "Connections not taken by reason",
+            self.sessions_refused.clone(),
+        );
+        registry.register_with_unit(
+            "session",
+            "Traffic relayed by direction and family",
+            Unit::Bytes,
+            self.session_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "connect",
+            "Time to reach an origin by family",
+            Unit::Seconds,
+            self.connect_seconds.clone(),
+        );
+        registry.register(
+            "connect_failures",
+            "Failed connection attempts by family",
+            self.connect_failures.clone(),
+        );
+        registry.register(
+            "session_failures",
+            "Failed sessions by inbound and side",
+            self.session_failures.clone(),
+        );
+        registry.register(
+            "relay_spliced",
+            "Relay directions that went over to splice",
+            self.relay_spliced.clone(),
+        );
+        registry.register(
+            "relay_without_pipe",
+            "Times that a relay copied because no pipe was left",
+            self.relay_without_pipe.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "Requests forwarded in absolute-form",
+            self.http_requests.clone(),
+        );
+        registry.register("reloads", "Reloads by outcome", self.reloads.clone());
+    }
+
+    /// The whole table as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        // Writing into a String cannot fail.
+        text::encode(&mut out, &self.registry).ok();
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_prefixed_has_units_and_holds_no_address() {
+        let metrics = Metrics::new();
+        metrics
+            .dns_queries
+            .get_or_create(&QueryLabels {
+                transport: "udp",
+                qtype: "aaaa",
+            })
+            .inc();
+        metrics
+            .connect_seconds
+            .get_or_create(&Family::V6.into())
+            .observe(0.02);
+        metrics
+            .session_failures
+            .get_or_create(&FailureLabels {
+                inbound: Inbound::Tls,
+                side: Side::Origin,
+            })
+            .inc();
+        let text = metrics.encode();
+        assert!(
+            text.contains("sekisho_dns_queries_total{transport=\"udp\",qtype=\"aaaa\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("sekisho_connect_seconds_count{family=\"ipv6\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("side=\"origin\""), "{text}");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("sekisho_"), "{line}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

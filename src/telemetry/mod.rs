@@ -1,0 +1,15 @@
+//! Level 1: what the gate tells about itself: log lines and metrics.
+//!
+//! Every metric stands in one table ([`Metrics`]); the words of log lines stand in [`events`].
+
+mod errors;
+pub mod events;
+mod log;
+mod metrics;
+
+pub use errors::chain;
+pub use log::{LogError, init, set_level};
+pub use metrics::{
+    AnswerLabels, FailureLabels, FamilyLabels, Inbound, InboundLabels, Metrics, QueryLabels,
+    RefusalLabels, ReloadLabels, Side, TrafficLabels, UpstreamLabels,
+};
