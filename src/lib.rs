@@ -2,5 +2,6 @@
 
 pub mod config;
 pub mod net;
+pub mod resolve;
 pub mod steer;
 pub mod telemetry;

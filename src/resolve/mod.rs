@@ -1,0 +1,253 @@
+//! Level 2: the truth about names, as upstreams tell it, unfiltered. Two rooms ask: `dns` for clients, whose policy
+//! stands in front of this, and `dial` for the sessions.
+//!
+//! A question goes to the [`cache`], then to the exchange in flight for the same question (`coalesce`), then to the
+//! servers in their order (`upstreams`), each over UDP and TCP (`upstream`); what comes back is reduced to what was
+//! asked (`answer`).
+
+mod answer;
+pub mod cache;
+mod coalesce;
+#[cfg(test)]
+mod tests;
+mod upstream;
+mod upstreams;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, Record, RecordType};
+use tracing::debug;
+
+use self::answer::{chain_end, negative_soa};
+use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
+use self::upstreams::Upstreams;
+use crate::config::{Cache, Upstream};
+use crate::net::Family;
+use crate::telemetry::{Metrics, UpstreamLabels};
+
+/// What is asked: always of class IN.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// The name, absolute; compared without regard to case.
+    pub name: Name,
+    /// The type.
+    pub record_type: RecordType,
+    /// EDNS DO: the asker wants signatures (RFC 3225).
+    pub dnssec_ok: bool,
+    /// CD: the asker wants no validation on the way (RFC 4035 section 3.2.2).
+    pub checking_disabled: bool,
+}
+
+/// An Extended DNS Error (RFC 8914).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ExtendedError {
+    /// INFO-CODE.
+    pub code: u16,
+    /// EXTRA-TEXT, for people.
+    pub text: String,
+}
+
+/// What upstream said, TTLs as they are now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// NOERROR or NXDOMAIN.
+    pub rcode: ResponseCode,
+    /// AD of the upstream's answer.
+    pub authentic: bool,
+    /// Answer section.
+    pub answers: Vec<Record>,
+    /// Authority section.
+    pub authorities: Vec<Record>,
+    /// Additional section without OPT.
+    pub additionals: Vec<Record>,
+    /// What the upstream said about it.
+    pub extended_errors: Vec<ExtendedError>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// No server answered in time.
+    #[error("no upstream answered in time")]
+    Timeout,
+    /// The servers answered with an error; the last one's response code.
+    #[error("every upstream failed, the last with {rcode}")]
+    Failed {
+        /// The response code of the last server that answered.
+        rcode: ResponseCode,
+        /// What it said about it.
+        extended_errors: Vec<ExtendedError>,
+    },
+    /// No server could be reached.
+    #[error("no upstream could be reached: {0}")]
+    Unreachable(String),
+}
+
+/// Lookups for one [`Resolver::addresses`]: the name itself, and so many CNAMEs that lead out of an answer.
+const MAX_HOPS: usize = 8;
+
+/// The truth: cache and upstreams.
+#[derive(Debug)]
+pub struct Resolver {
+    upstreams: ArcSwap<Upstreams>,
+    cache: Arc<ArcSwap<cache::Cache>>,
+    flights: Arc<Flights<Result<Arc<Answer>, ResolveError>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Resolver {
+    /// A resolver with an empty cache.
+    pub fn new(upstream: &Upstream, cache: &Cache, metrics: Arc<Metrics>) -> Self {
+        Self {
+            upstreams: ArcSwap::from_pointee(Upstreams::new(upstream, Arc::clone(&metrics))),
+            cache: Arc::new(ArcSwap::from_pointee(cache::Cache::new(*cache))),
+            flights: Arc::new(Flights::new(MAX_FLIGHTS)),
+            metrics,
+        }
+    }
+
+    /// Takes other servers and bounds from now on; what is cached stays. Questions in flight end with the servers
+    /// they began with.
+    pub fn reconfigure(&self, upstream: &Upstream, cache: &Cache) {
+        if self.upstreams.load().config() != upstream {
+            let upstreams = Upstreams::new(upstream, Arc::clone(&self.metrics));
+            self.upstreams.store(Arc::new(upstreams));
+        }
+        let held = self.cache.load();
+        if held.bounds() != cache {
+            let resized = held.resized(*cache, now());
+            count_entries(&self.metrics, &resized);
+            self.cache.store(Arc::new(resized));
+        }
+    }
+
+    /// The answer to a question, from the cache or from upstream.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`] when no server gave NOERROR or NXDOMAIN.
+    pub async fn lookup(&self, question: &Question) -> Result<Answer, ResolveError> {
+        let question = absolute(question);
+        if let Some(answer) = self.cache.load().get(&question, now()) {
+            self.metrics.cache_hits.inc();
+            return Ok(answer);
+        }
+        self.metrics.cache_misses.inc();
+        let outcome = self
+            .flights
+            .join(&question, || self.exchange(question.clone().into_owned()))
+            .await;
+        match outcome {
+            Ok(outcome) => outcome.map(Arc::unwrap_or_clone),
+            Err(error) => {
+                debug!(name = %question.name, %error, "lookup refused");
+                if error == FlightError::Full {
+                    self.metrics
+                        .upstream_queries
+                        .get_or_create(&UpstreamLabels {
+                            outcome: "overload",
+                        })
+                        .inc();
+                }
+                Err(ResolveError::Unreachable(error.to_string()))
+            }
+        }
+    }
+
+    /// The addresses of one family that a name has, CNAMEs followed; empty where it has none or does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`] when no server gave NOERROR or NXDOMAIN.
+    pub async fn addresses(
+        &self,
+        name: &Name,
+        family: Family,
+    ) -> Result<Vec<IpAddr>, ResolveError> {
+        let mut question = Question {
+            name: name.clone(),
+            record_type: match family {
+                Family::V4 => RecordType::A,
+                Family::V6 => RecordType::AAAA,
+            },
+            dnssec_ok: false,
+            checking_disabled: false,
+        };
+        question.name.set_fqdn(true);
+        let mut seen = Vec::new();
+        for _ in 0..=MAX_HOPS {
+            let answer = self.lookup(&question).await?;
+            let end = chain_end(&question, &answer.answers);
+            let mut addresses = Vec::new();
+            for record in &answer.answers {
+                if let Some(address) = record.data.ip_addr()
+                    && record.name == *end
+                    && Family::of(address) == family
+                    && !addresses.contains(&address)
+                {
+                    addresses.push(address);
+                }
+            }
+            let complete = !addresses.is_empty()
+                || answer.rcode != ResponseCode::NoError
+                || negative_soa(&question, &answer).is_some();
+            let end = end.clone();
+            if complete || end == question.name || seen.contains(&end) {
+                return Ok(addresses);
+            }
+            seen.push(std::mem::replace(&mut question.name, end));
+        }
+        Ok(Vec::new())
+    }
+
+    /// Asks upstream and keeps what it said. Runs on its own, whoever waits for it.
+    fn exchange(
+        &self,
+        question: Question,
+    ) -> impl Future<Output = Result<Arc<Answer>, ResolveError>> + Send + 'static {
+        let upstreams = self.upstreams.load_full();
+        let cache = Arc::clone(&self.cache);
+        let metrics = Arc::clone(&self.metrics);
+        async move {
+            // Another exchange may have ended between our look into the cache and this.
+            if let Some(answer) = cache.load().get(&question, now()) {
+                return Ok(Arc::new(answer));
+            }
+            let mut answer = upstreams.ask(&question).await?;
+            let cache = cache.load_full();
+            let lifetime = cache.settle(&question, &mut answer);
+            let answer = Arc::new(answer);
+            if cache.insert(&question, Arc::clone(&answer), lifetime, now()) {
+                metrics.cache_evictions.inc();
+            }
+            count_entries(&metrics, &cache);
+            Ok(answer)
+        }
+    }
+}
+
+fn absolute(question: &Question) -> Cow<'_, Question> {
+    let mut question = Cow::Borrowed(question);
+    if !question.name.is_fqdn() {
+        question.to_mut().name.set_fqdn(true);
+    }
+    question
+}
+
+fn count_entries(metrics: &Metrics, cache: &cache::Cache) {
+    let entries = i64::try_from(cache.len()).unwrap_or(i64::MAX);
+    metrics.cache_entries.set(entries);
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell around the cache; tokio's clock, which tests can pause"
+)]
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
