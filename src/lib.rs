@@ -1,6 +1,7 @@
 //! The gate between a LAN without IPv6 and a dual-stack internet.
 
 pub mod config;
+pub mod dial;
 pub mod net;
 pub mod resolve;
 pub mod steer;

@@ -1,0 +1,231 @@
+//! PURE. Why an origin was not reached, and whose fault that is.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::net::Target;
+use crate::resolve::ResolveError;
+use crate::telemetry::Side;
+
+use super::guard::Refusal;
+
+/// Why an origin was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Every address of the target that was not tried in vain is closed to clients.
+    #[error("{target} is closed to clients: {address} is {why}")]
+    Refused {
+        /// What was asked for.
+        target: Target,
+        /// The first address that was refused.
+        address: IpAddr,
+        /// The rule that refused it.
+        why: Refusal,
+    },
+    /// The servers answered, and the name has no address of either family.
+    #[error("{target} has no address")]
+    NotFound {
+        /// What was asked for.
+        target: Target,
+    },
+    /// No address came of the lookups, and at least one of them failed.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// No attempt had succeeded when `egress.connect-timeout` was over.
+    #[error("{target} did not answer within {after:?}")]
+    Timeout {
+        /// What was asked for.
+        target: Target,
+        /// `egress.connect-timeout`.
+        after: Duration,
+    },
+    /// Every attempt failed.
+    #[error("{target} could not be reached{}", list(attempts))]
+    Unreachable {
+        /// What was asked for.
+        target: Target,
+        /// Each address tried, in the order of the failures, at most
+        /// [`ADDRESSES_PER_FAMILY`](super::happy_eyeballs::ADDRESSES_PER_FAMILY) of each family.
+        attempts: Vec<(IpAddr, io::Error)>,
+    },
+    /// We have no descriptor or no local port left.
+    #[error("no descriptor or local port is left to reach {target}")]
+    Descriptors {
+        /// What was asked for.
+        target: Target,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What kind of failure it is: the rows of the table that turns it into a protocol's own status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DialErrorKind {
+    /// Closed to clients.
+    Prohibited,
+    /// The name has no address.
+    NotFound,
+    /// The name could not be resolved.
+    ResolveFailed,
+    /// The name was not resolved in time.
+    ResolveTimeout,
+    /// The origin did not answer in time.
+    ConnectTimeout,
+    /// Every address refused the connection.
+    ConnectionRefused,
+    /// There is no route to any address.
+    Unroutable,
+    /// The attempts failed in another way, or in different ones.
+    Unreachable,
+    /// We lack descriptors or ports.
+    Descriptors,
+}
+
+impl DialError {
+    /// Whose fault it is. A name without address is the origin's: the servers that we ask did their part.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::Refused { .. } => Side::Client,
+            Self::Resolve(_) => Side::Upstream,
+            Self::NotFound { .. } | Self::Timeout { .. } | Self::Unreachable { .. } => Side::Origin,
+            Self::Descriptors { .. } => Side::Sekisho,
+        }
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> DialErrorKind {
+        match self {
+            Self::Refused { .. } => DialErrorKind::Prohibited,
+            Self::NotFound { .. } => DialErrorKind::NotFound,
+            Self::Resolve(ResolveError::Timeout) => DialErrorKind::ResolveTimeout,
+            Self::Resolve(_) => DialErrorKind::ResolveFailed,
+            Self::Timeout { .. } => DialErrorKind::ConnectTimeout,
+            Self::Descriptors { .. } => DialErrorKind::Descriptors,
+            Self::Unreachable { attempts, .. } => {
+                let all = |wanted: &[Errno]| {
+                    attempts
+                        .iter()
+                        .all(|(_, error)| errno(error).is_some_and(|errno| wanted.contains(&errno)))
+                };
+                if all(&[Errno::ECONNREFUSED]) {
+                    DialErrorKind::ConnectionRefused
+                } else if all(&[
+                    Errno::ENETUNREACH,
+                    Errno::EHOSTUNREACH,
+                    Errno::EADDRNOTAVAIL,
+                ]) {
+                    DialErrorKind::Unroutable
+                } else if all(&[Errno::ETIMEDOUT]) {
+                    DialErrorKind::ConnectTimeout
+                } else {
+                    DialErrorKind::Unreachable
+                }
+            }
+        }
+    }
+
+    /// The error of attempts that all failed. One that failed for lack of descriptors might have succeeded, so that
+    /// is then the reason; a lack of local ports is only believed when every attempt met it, because it also
+    /// means that a family is switched off.
+    pub(super) fn of_attempts(target: Target, mut attempts: Vec<(IpAddr, io::Error)>) -> Self {
+        let ours = |error: &io::Error| matches!(errno(error), Some(Errno::EMFILE | Errno::ENFILE));
+        let no_port = attempts
+            .iter()
+            .all(|(_, error)| errno(error) == Some(Errno::EADDRNOTAVAIL));
+        let place = attempts
+            .iter()
+            .position(|(_, error)| no_port || ours(error));
+        match place {
+            Some(place) => Self::Descriptors {
+                target,
+                source: attempts.swap_remove(place).1,
+            },
+            None => Self::Unreachable { target, attempts },
+        }
+    }
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
+}
+
+fn list(attempts: &[(IpAddr, io::Error)]) -> String {
+    use std::fmt::Write;
+
+    let mut text = String::new();
+    for (place, (address, error)) in attempts.iter().enumerate() {
+        let lead = if place == 0 { ": " } else { ", " };
+        // Writing into a String cannot fail.
+        write!(text, "{lead}{address}: {error}").ok();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(errnos: &[Errno]) -> DialError {
+        let attempts = errnos
+            .iter()
+            .map(|errno| (IpAddr::from([192, 0, 2, 1]), io::Error::from(*errno)))
+            .collect();
+        DialError::of_attempts(Target::parse("a.example:443", None).unwrap(), attempts)
+    }
+
+    #[test]
+    fn failed_attempts_are_told_apart_by_what_they_have_in_common() {
+        use DialErrorKind::{
+            ConnectTimeout, ConnectionRefused, Descriptors, Unreachable, Unroutable,
+        };
+        for (errnos, kind, side) in [
+            (
+                &[Errno::ECONNREFUSED, Errno::ECONNREFUSED][..],
+                ConnectionRefused,
+                Side::Origin,
+            ),
+            (
+                &[Errno::ENETUNREACH, Errno::EHOSTUNREACH],
+                Unroutable,
+                Side::Origin,
+            ),
+            (&[Errno::ETIMEDOUT], ConnectTimeout, Side::Origin),
+            (
+                &[Errno::ENETUNREACH, Errno::ECONNREFUSED],
+                Unreachable,
+                Side::Origin,
+            ),
+            (
+                &[Errno::ECONNREFUSED, Errno::EMFILE],
+                Descriptors,
+                Side::Sekisho,
+            ),
+            (&[Errno::ENFILE], Descriptors, Side::Sekisho),
+            (&[Errno::EADDRNOTAVAIL], Descriptors, Side::Sekisho),
+            (
+                &[Errno::EADDRNOTAVAIL, Errno::ENETUNREACH],
+                Unroutable,
+                Side::Origin,
+            ),
+        ] {
+            let error = failed(errnos);
+            assert_eq!((error.kind(), error.side()), (kind, side), "{errnos:?}");
+        }
+    }
+
+    #[test]
+    fn the_text_names_the_target_and_each_attempt() {
+        let text = failed(&[Errno::ECONNREFUSED, Errno::ENETUNREACH]).to_string();
+        assert!(
+            text.starts_with("a.example:443 could not be reached: 192.0.2.1: Connection refused"),
+            "{text}"
+        );
+        assert!(
+            text.contains(", 192.0.2.1: Network is unreachable"),
+            "{text}"
+        );
+    }
+}

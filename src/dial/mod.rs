@@ -1,0 +1,381 @@
+//! Level 2: reaching an origin. Called by `proxy`, which never resolves and never connects by itself.
+//!
+//! This file is the shell: it asks for both families at once, lets [`guard`] judge every address, and does what the
+//! race of [`happy_eyeballs`] says (RFC 8305).
+
+mod error;
+pub mod guard;
+pub mod happy_eyeballs;
+#[cfg(test)]
+mod tests;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hickory_proto::rr::Name;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::{Egress, Lan};
+use crate::net::{Family, Host, Target, prepare_stream};
+use crate::resolve::{ResolveError, Resolver};
+use crate::telemetry::Metrics;
+
+pub use error::{DialError, DialErrorKind};
+pub use guard::Refusal;
+use guard::{Guard, Surroundings};
+use happy_eyeballs::{Input, Output, Race};
+
+/// Reaches origins over both families. Made anew at each reload; it holds nothing worth keeping.
+#[derive(Debug)]
+pub struct Dialer {
+    resolver: Arc<Resolver>,
+    rules: Rules,
+}
+
+/// A connection to an origin.
+#[derive(Debug)]
+pub struct Dialed {
+    /// The connection, prepared (no delay, keepalive).
+    pub stream: TcpStream,
+    /// The address reached.
+    pub address: SocketAddr,
+    /// Its family.
+    pub family: Family,
+    /// Connection attempts begun, this one included.
+    pub attempts: usize,
+    /// From the wish to the connection.
+    pub elapsed: Duration,
+}
+
+impl Dialer {
+    /// A dialer that asks `resolver` and goes nowhere near the LAN.
+    pub fn new(egress: &Egress, lan: &Lan, resolver: Arc<Resolver>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            resolver,
+            rules: Rules::new(egress, lan, metrics),
+        }
+    }
+
+    /// A connection to the target, by the family that answers first, `egress.prefer` with a head start (RFC 8305).
+    ///
+    /// Dropping the future ends the lookups and the attempts.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError`]: the target is closed to clients, has no address, or none of its addresses was reached in time.
+    pub async fn dial(&self, target: &Target) -> Result<Dialed, DialError> {
+        let reached = self.rules.reach(target, &*self.resolver, &Tcp).await?;
+        // The connection may end at any time; whoever uses it will find out.
+        if let Err(error) = prepare_stream(&reached.stream) {
+            tracing::debug!(%target, %error, "could not prepare a connection");
+        }
+        Ok(Dialed {
+            stream: reached.stream,
+            family: Family::of(reached.address.ip()),
+            address: reached.address,
+            attempts: reached.attempts,
+            elapsed: reached.elapsed,
+        })
+    }
+}
+
+/// Who knows the addresses of names. The tests have their own.
+trait Addresses: Sync {
+    /// See [`Resolver::addresses`].
+    fn addresses(
+        &self,
+        name: &Name,
+        family: Family,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send;
+}
+
+impl Addresses for Resolver {
+    fn addresses(
+        &self,
+        name: &Name,
+        family: Family,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send {
+        Self::addresses(self, name, family)
+    }
+}
+
+/// Who makes connections. The tests have their own.
+trait Connect: Sync {
+    type Stream: Send;
+
+    fn connect(&self, address: SocketAddr)
+    -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Our own address of the connection.
+    fn local_ip(&self, stream: &Self::Stream) -> io::Result<IpAddr>;
+}
+
+/// The system's TCP.
+struct Tcp;
+
+impl Connect for Tcp {
+    type Stream = TcpStream;
+
+    fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<TcpStream>> + Send {
+        TcpStream::connect(address)
+    }
+
+    fn local_ip(&self, stream: &TcpStream) -> io::Result<IpAddr> {
+        Ok(stream.local_addr()?.ip())
+    }
+}
+
+/// How to reach, and where not to go.
+#[derive(Debug)]
+struct Rules {
+    guard: Guard,
+    surroundings: Surroundings,
+    prefer: Family,
+    attempt_delay: Duration,
+    connect_timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+/// What [`Rules::reach`] reached.
+#[derive(Debug)]
+struct Reached<S> {
+    stream: S,
+    address: SocketAddr,
+    attempts: usize,
+    elapsed: Duration,
+}
+
+/// Something that was under way has ended.
+enum Event<S> {
+    Resolved(Family, Result<Vec<IpAddr>, ResolveError>),
+    Attempted(IpAddr, io::Result<S>),
+}
+
+/// What is under way: at most two lookups, and an attempt per address. Dropping it cancels all.
+type UnderWay<'a, S> = Vec<Pin<Box<dyn Future<Output = Event<S>> + Send + 'a>>>;
+
+/// What went wrong so far.
+#[derive(Debug, Default)]
+struct Losses {
+    refused: Option<(IpAddr, Refusal)>,
+    lookup: Option<ResolveError>,
+    attempts: Vec<(IpAddr, io::Error)>,
+}
+
+impl Rules {
+    fn new(egress: &Egress, lan: &Lan, metrics: Arc<Metrics>) -> Self {
+        Self {
+            guard: Guard::new(egress, lan),
+            surroundings: Surroundings::new(lan),
+            prefer: egress.prefer,
+            attempt_delay: egress.attempt_delay,
+            connect_timeout: egress.connect_timeout,
+            metrics,
+        }
+    }
+
+    async fn reach<S: Send>(
+        &self,
+        target: &Target,
+        resolver: &impl Addresses,
+        connector: &impl Connect<Stream = S>,
+    ) -> Result<Reached<S>, DialError> {
+        let begun = now();
+        let deadline = sleep(self.connect_timeout);
+        tokio::pin!(deadline);
+        let mut race = Race::new(self.prefer, self.attempt_delay);
+        let mut losses = Losses::default();
+        let mut under_way: UnderWay<'_, S> = Vec::new();
+        let mut winner = None;
+        let mut attempts = 0;
+
+        match &target.host {
+            Host::Name(name) => {
+                for family in [self.prefer, self.prefer.other()] {
+                    under_way.push(Box::pin(async move {
+                        Event::Resolved(family, resolver.addresses(name, family).await)
+                    }));
+                }
+            }
+            Host::Addr(address) => {
+                let family = Family::of(*address);
+                let open = self.open_ones(target, vec![*address], &mut losses);
+                let time = now().into_std();
+                race.note(Input::Resolved(family, open), time);
+                race.note(Input::Resolved(family.other(), Vec::new()), time);
+            }
+        }
+
+        loop {
+            let wake = match race.poll(now().into_std()) {
+                Output::Start(address) => {
+                    attempts += 1;
+                    under_way.push(Box::pin(async move {
+                        let to = SocketAddr::new(address, target.port);
+                        Event::Attempted(address, connector.connect(to).await)
+                    }));
+                    continue;
+                }
+                Output::Done(address) => {
+                    let elapsed = now().duration_since(begun);
+                    if let Some(stream) = winner {
+                        self.metrics
+                            .connect_seconds
+                            .get_or_create(&Family::of(address).into())
+                            .observe(elapsed.as_secs_f64());
+                        return Ok(Reached {
+                            stream,
+                            address: SocketAddr::new(address, target.port),
+                            attempts,
+                            elapsed,
+                        });
+                    }
+                    return Err(losses.into_error(target));
+                }
+                Output::GiveUp => return Err(losses.into_error(target)),
+                Output::WaitUntil(time) => Some(time.into()),
+                Output::Wait => None,
+            };
+            tokio::select! {
+                biased;
+                event = next(&mut under_way) => match event {
+                    Event::Resolved(family, answer) => {
+                        let addresses = answer.unwrap_or_else(|error| {
+                            tracing::debug!(%target, %family, %error, "could not resolve");
+                            losses.lookup = Some(error);
+                            Vec::new()
+                        });
+                        let open = self.open_ones(target, addresses, &mut losses);
+                        race.note(Input::Resolved(family, open), now().into_std());
+                    }
+                    Event::Attempted(address, outcome) => {
+                        match self.keep(address, outcome, connector, &mut losses) {
+                            Some(stream) => {
+                                winner = Some(stream);
+                                race.note(Input::Connected(address), now().into_std());
+                            }
+                            None => race.note(Input::Failed(address), now().into_std()),
+                        }
+                    }
+                },
+                () = &mut deadline => {
+                    for address in race.running() {
+                        self.count_failure(*address);
+                    }
+                    return Err(if attempts == 0 {
+                        DialError::Resolve(ResolveError::Timeout)
+                    } else {
+                        DialError::Timeout { target: target.clone(), after: self.connect_timeout }
+                    });
+                }
+                () = sleep_until(wake.unwrap_or(begun)), if wake.is_some() => {}
+            }
+        }
+    }
+
+    /// The addresses that sessions may go to.
+    fn open_ones(
+        &self,
+        target: &Target,
+        mut addresses: Vec<IpAddr>,
+        losses: &mut Losses,
+    ) -> Vec<IpAddr> {
+        if addresses.is_empty() {
+            return addresses;
+        }
+        let near = self.surroundings.near(now().into_std());
+        addresses.retain(|address| match self.guard.check(*address, &near) {
+            Ok(()) => true,
+            Err(why) => {
+                tracing::debug!(%target, %address, %why, "address refused");
+                losses.refused.get_or_insert((*address, why));
+                false
+            }
+        });
+        addresses
+    }
+
+    /// The connection of an attempt that succeeded and led away from this machine.
+    fn keep<S>(
+        &self,
+        address: IpAddr,
+        outcome: io::Result<S>,
+        connector: &impl Connect<Stream = S>,
+        losses: &mut Losses,
+    ) -> Option<S> {
+        let checked = outcome.and_then(|stream| {
+            let local = connector.local_ip(&stream)?;
+            Ok((stream, self.guard.check_ends(local, address)))
+        });
+        match checked {
+            Ok((stream, Ok(()))) => return Some(stream),
+            Ok((_, Err(why))) => {
+                tracing::debug!(%address, %why, "connection refused after the fact");
+                losses.refused.get_or_insert((address, why));
+            }
+            Err(error) => {
+                tracing::debug!(%address, %error, "attempt failed");
+                losses.attempts.push((address, error));
+            }
+        }
+        self.count_failure(address);
+        None
+    }
+
+    fn count_failure(&self, address: IpAddr) {
+        self.metrics
+            .connect_failures
+            .get_or_create(&Family::of(address).into())
+            .inc();
+    }
+}
+
+impl Losses {
+    /// The error of a race that was given up.
+    fn into_error(self, target: &Target) -> DialError {
+        let target = target.clone();
+        if !self.attempts.is_empty() {
+            return DialError::of_attempts(target, self.attempts);
+        }
+        if let Some((address, why)) = self.refused {
+            return DialError::Refused {
+                target,
+                address,
+                why,
+            };
+        }
+        match self.lookup {
+            Some(error) => DialError::Resolve(error),
+            None => DialError::NotFound { target },
+        }
+    }
+}
+
+/// The next thing that ends; none ever does where nothing is under way.
+async fn next<S>(under_way: &mut UnderWay<'_, S>) -> Event<S> {
+    poll_fn(|context| {
+        for (place, future) in under_way.iter_mut().enumerate() {
+            if let Poll::Ready(event) = future.as_mut().poll(context) {
+                // Dropped now: a future that has ended must not be polled again.
+                drop(under_way.swap_remove(place));
+                return Poll::Ready(event);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of this room that reads the clock; the race and the guard take `now`"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
