@@ -3,6 +3,7 @@
 pub mod config;
 pub mod dial;
 pub mod net;
+pub mod relay;
 pub mod resolve;
 pub mod steer;
 pub mod telemetry;

@@ -1,0 +1,155 @@
+//! Level 2: carrying bytes between a client and an origin. Called by `proxy` once a session has both its ends.
+//!
+//! The first bytes of each direction are copied through a buffer of the thread; a direction that goes on is spliced
+//! through a pipe of a common pool. A session that waits holds neither.
+
+mod copy;
+mod direction;
+mod pipes;
+mod splice;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::{Metrics, Side};
+
+use direction::Direction;
+use pipes::Pipes;
+
+/// Pipes open at once. A direction that finds none left copies on.
+const MOST_PIPES: usize = 256;
+
+/// How often the idle timeout looks, per timeout: a session is ended at most an eighth too late.
+const IDLE_LOOKS: u32 = 8;
+
+/// Carries sessions; holds the pool of pipes that they share.
+#[derive(Debug)]
+pub struct Relay {
+    pipes: Pipes,
+    metrics: Arc<Metrics>,
+}
+
+/// What a session carried, and how it ended.
+#[derive(Debug)]
+pub struct Carried {
+    /// Bytes from the client to the origin: those that the origin's socket took.
+    pub sent: u64,
+    /// Bytes from the origin to the client: those that the client's socket took.
+    pub received: u64,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Both sides said that they were done.
+    Closed,
+    /// Neither side said anything for the idle timeout.
+    Idle,
+    /// A connection broke.
+    Broken(Side, io::Error),
+    /// We were told to stop.
+    Cut,
+}
+
+impl Relay {
+    /// A relay with an empty pool.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self::with_pipes(metrics, MOST_PIPES)
+    }
+
+    /// A relay that opens at most `most_pipes`; with 0 it always copies.
+    pub fn with_pipes(metrics: Arc<Metrics>, most_pipes: usize) -> Self {
+        Self {
+            pipes: Pipes::new(most_pipes),
+            metrics,
+        }
+    }
+
+    /// Carries bytes both ways until both sides are done, one breaks, neither speaks for `idle`, or `stop`.
+    ///
+    /// A side that is done is told to the other, which may go on (half-close, RFC 9293 section 3.6). After every
+    /// ending but [`Ended::Closed`] both connections are reset, so that nobody takes a truncated stream for a whole one.
+    pub async fn run(
+        &self,
+        client: TcpStream,
+        origin: TcpStream,
+        idle: Duration,
+        stop: &CancellationToken,
+    ) -> Carried {
+        let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
+        let up = Direction::up(&client, &origin, &sent);
+        let down = Direction::down(&client, &origin, &received);
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => Ended::Cut,
+            ended = self.both(&up, &down) => ended,
+            () = silence(idle, || {
+                sent.load(Ordering::Relaxed).wrapping_add(received.load(Ordering::Relaxed))
+            }) => Ended::Idle,
+        };
+        if !matches!(ended, Ended::Closed) {
+            for stream in [&client, &origin] {
+                // Only fails on a socket that is gone already.
+                SockRef::from(stream).set_linger(Some(Duration::ZERO)).ok();
+            }
+        }
+        Carried {
+            sent: sent.into_inner(),
+            received: received.into_inner(),
+            ended,
+        }
+    }
+
+    async fn both(&self, up: &Direction<'_>, down: &Direction<'_>) -> Ended {
+        let upward = up.run(&self.pipes, &self.metrics);
+        let downward = down.run(&self.pipes, &self.metrics);
+        tokio::pin!(upward, downward);
+        let (mut up_done, mut down_done) = (false, false);
+        while !(up_done && down_done) {
+            let outcome = tokio::select! {
+                outcome = &mut upward, if !up_done => {
+                    up_done = true;
+                    outcome
+                }
+                outcome = &mut downward, if !down_done => {
+                    down_done = true;
+                    outcome
+                }
+                fault = up.sender_broken(), if up_done => Err(fault),
+                fault = down.sender_broken(), if down_done => Err(fault),
+            };
+            if let Err((side, error)) = outcome {
+                return Ended::Broken(side, error);
+            }
+        }
+        Ended::Closed
+    }
+}
+
+/// Ends when `carried` has not changed for `idle`. It looks now and then: a timer set anew at each read would cost
+/// more than the read.
+async fn silence(idle: Duration, carried: impl Fn() -> u64) {
+    let look = (idle / IDLE_LOOKS).max(Duration::from_millis(1));
+    let mut seen = carried();
+    let mut quiet = Duration::ZERO;
+    while quiet < idle {
+        tokio::time::sleep(look).await;
+        let now = carried();
+        quiet = if now == seen {
+            quiet.saturating_add(look)
+        } else {
+            Duration::ZERO
+        };
+        seen = now;
+    }
+}
