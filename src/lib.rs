@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod dial;
+pub mod dns;
 pub mod net;
 pub mod relay;
 pub mod resolve;

@@ -1,0 +1,116 @@
+//! From one packet to another, with the truth at hand as from a warm cache: a real A, a withheld AAAA, a steered A, a
+//! hit in a local zone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use sekisho::config::Config;
+use sekisho::dns::local::Zones;
+use sekisho::dns::{Handler, Transport, Truth, View};
+use sekisho::net::{ClientAddr, Interfaces};
+use sekisho::resolve::{Answer, Question, ResolveError};
+use sekisho::steer::Steering;
+use sekisho::telemetry::Metrics;
+
+/// Every name under `both` has both families, every other has AAAA only.
+struct Warm {
+    both: Name,
+    soa: Record,
+}
+
+impl Truth for Warm {
+    async fn lookup(&self, question: &Question) -> Result<Answer, ResolveError> {
+        let mut answer = Answer {
+            rcode: ResponseCode::NoError,
+            authentic: false,
+            answers: Vec::new(),
+            authorities: Vec::new(),
+            additionals: Vec::new(),
+            extended_errors: Vec::new(),
+        };
+        let data = match question.record_type {
+            RecordType::A if self.both.zone_of(&question.name) => "192.0.2.1",
+            RecordType::AAAA => "2001:db8::1",
+            RecordType::SOA => {
+                answer.answers.push(self.soa.clone());
+                return Ok(answer);
+            }
+            _ => {
+                answer.authorities.push(self.soa.clone());
+                return Ok(answer);
+            }
+        };
+        if let Ok(data) = RData::try_from_str(question.record_type, data) {
+            let record = Record::from_rdata(question.name.clone(), 300, data);
+            answer.answers.push(record);
+        }
+        Ok(answer)
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::from_ascii(text).expect("a name")
+}
+
+fn handler() -> Handler<Warm> {
+    let text = "[lan]\naddress = \"192.168.1.2\"\nnetworks = [\"192.168.1.0/24\"]\n";
+    let config = Config::parse(
+        text,
+        None,
+        &Interfaces::default(),
+        "nameserver 192.0.2.53\n",
+    )
+    .expect("a good configuration");
+    let zone = "$TTL 1h\n@ SOA gate hostmaster 1 1h 15m 1w 1m\n@ NS gate\ngate A 192.168.1.2\n";
+    let zones = Zones::from_text(&[("home.arpa", zone)]).expect("a good zone");
+    let soa = RData::try_from_str(
+        RecordType::SOA,
+        "ns.example. admin.example. 7 3600 600 86400 900",
+    )
+    .expect("a SOA");
+    let warm = Warm {
+        both: name("both.example."),
+        soa: Record::from_rdata(name("example."), 300, soa),
+    };
+    let steering = Arc::new(Steering::new(&config));
+    let view = View::new(&config, zones, steering, Arc::new(warm));
+    Handler::new(view, 1000, Arc::new(Metrics::new()))
+}
+
+fn packet(owner: &str, record_type: RecordType) -> Vec<u8> {
+    let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(name(owner), record_type));
+    message.to_vec().expect("a packet")
+}
+
+fn answer(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let handler = handler();
+    let client = ClientAddr::new(SocketAddr::from(([192, 168, 1, 50], 5353)));
+    let mut group = criterion.benchmark_group("answer");
+    for (label, owner, record_type) in [
+        ("real A", "www.both.example.", RecordType::A),
+        ("withheld AAAA", "www.both.example.", RecordType::AAAA),
+        ("steered A", "www.six.example.", RecordType::A),
+        ("local A", "gate.home.arpa.", RecordType::A),
+    ] {
+        let query = packet(owner, record_type);
+        group.bench_function(label, |bencher| {
+            bencher.iter(|| {
+                let answered = handler.answer(&query, client, Transport::Udp);
+                runtime.block_on(answered).expect("an answer")
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, answer);
+criterion_main!(benches);

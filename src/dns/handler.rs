@@ -1,0 +1,273 @@
+//! From one packet to another: the live view, the bound on queries in flight, and the count of everything.
+//!
+//! Called by both transports; a query takes the view once and finishes with it.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hickory_proto::op::{Header, Metadata, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::Request;
+use hickory_server::zone_handler::MessageRequest;
+
+use super::local::Zones;
+use super::message::{ClientEdns, Reply};
+use super::pipeline;
+use super::screen::{Screened, client_edns, screen};
+use super::shape;
+use super::truth::Truth;
+use crate::config::Config;
+use crate::net::{Acl, ClientAddr};
+use crate::resolve::Resolver;
+use crate::steer::Steering;
+use crate::telemetry::{AnswerLabels, Metrics, QueryLabels};
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// In one datagram.
+    Udp,
+    /// On a connection.
+    Tcp,
+}
+
+impl Transport {
+    /// `udp` or `tcp`, as in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// Everything that decides what clients are told. A reload makes a new one.
+#[derive(Debug)]
+pub struct View<T = Resolver> {
+    /// The networks of the clients; all others are strangers.
+    pub networks: Acl,
+    /// The address that steered names are answered with.
+    pub gate: Ipv4Addr,
+    /// The local domain.
+    pub domain: Name,
+    /// Local zones.
+    pub zones: Zones,
+    /// Which names lead to the gate, and whose AAAA is withheld.
+    pub steering: Arc<Steering>,
+    /// The longest TTL of a steered answer.
+    pub steer_ttl: Duration,
+    /// The truth.
+    pub resolver: Arc<T>,
+}
+
+impl<T: Truth> View<T> {
+    /// What a configuration asks for, with the list and the truth that other parts share.
+    pub fn new(config: &Config, zones: Zones, steering: Arc<Steering>, resolver: Arc<T>) -> Self {
+        Self {
+            networks: config.lan.networks.clone(),
+            gate: config.lan.address,
+            domain: config.lan.domain.clone(),
+            zones,
+            steering,
+            steer_ttl: config.steer.ttl,
+            resolver,
+        }
+    }
+}
+
+/// Answers queries.
+#[derive(Debug)]
+pub struct Handler<T = Resolver> {
+    view: ArcSwap<View<T>>,
+    in_flight: AtomicUsize,
+    max_queries: AtomicUsize,
+    metrics: Arc<Metrics>,
+}
+
+impl<T: Truth> Handler<T> {
+    /// A handler that answers at most `max_queries` at a time and drops the rest.
+    pub fn new(view: View<T>, max_queries: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            view: ArcSwap::from_pointee(view),
+            in_flight: AtomicUsize::new(0),
+            max_queries: AtomicUsize::new(max_queries),
+            metrics,
+        }
+    }
+
+    /// Answers from another view and under another bound from now on; queries in flight finish with theirs.
+    pub fn replace(&self, view: View<T>, max_queries: usize) {
+        self.view.store(Arc::new(view));
+        self.max_queries.store(max_queries, Ordering::Relaxed);
+    }
+
+    /// Whether an address is one of our clients'.
+    pub fn admits(&self, client: ClientAddr) -> bool {
+        self.view.load().networks.contains(client.ip())
+    }
+
+    /// The packet that answers a packet; `None` where silence is the answer: too short for a header, a response, or
+    /// too many queries in flight.
+    pub async fn answer(
+        &self,
+        packet: &[u8],
+        client: ClientAddr,
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
+        let _place = self.place()?;
+        let header = Header::read(&mut BinDecoder::new(packet)).ok()?;
+        let questions = usize::from(header.counts.queries);
+        // Nothing is read for more than one question: the count alone would decide how much memory is taken.
+        let request = (questions == 1)
+            .then(|| Request::from_bytes(packet.to_vec(), no_address(), Protocol::Tcp).ok())
+            .flatten();
+        let message: Option<&MessageRequest> = request.as_deref();
+        self.reply(&header.metadata, questions, message, client, transport, 0)
+            .await
+            .map(|(_, packet)| packet)
+    }
+
+    /// The same for a request that hickory has read.
+    pub(super) async fn answer_request(
+        &self,
+        request: &Request,
+        client: ClientAddr,
+        transport: Transport,
+    ) -> Option<Reply> {
+        let _place = self.place()?;
+        // hickory writes the question in a way that no later name is compressed against: what the names below it
+        // cost more is at most that name once.
+        let spare = request.queries.as_bytes().len();
+        self.reply(
+            &request.metadata,
+            request.queries.len(),
+            Some(request),
+            client,
+            transport,
+            u16::try_from(spare).unwrap_or(u16::MAX),
+        )
+        .await
+        .map(|(reply, _)| reply)
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The reply, and the packet that it is; `spare` bytes are left free where the client bounds its length.
+    async fn reply(
+        &self,
+        metadata: &Metadata,
+        questions: usize,
+        message: Option<&MessageRequest>,
+        client: ClientAddr,
+        transport: Transport,
+        spare: u16,
+    ) -> Option<(Reply, Vec<u8>)> {
+        let view = self.view.load_full();
+        let admitted = view.networks.contains(client.ip());
+        let edns: Option<ClientEdns> = message.and_then(client_edns);
+        let query: Option<&Query> = message
+            .filter(|_| questions == 1)
+            .and_then(|message| message.queries.queries().first())
+            .map(|lower| lower.original());
+        let screened = screen(admitted, metadata, questions, message);
+        if matches!(screened, Screened::Silence) {
+            return None;
+        }
+        self.count_query(query, transport);
+        let mut reply = match screened {
+            Screened::Silence => return None,
+            Screened::Refused(draft) => shape::reply(metadata, query.cloned(), edns, *draft),
+            Screened::Asked(asked) => {
+                let draft = pipeline::run(&view, client.ip(), &asked).await;
+                if draft.withheld {
+                    self.metrics.dns_withheld.inc();
+                }
+                if draft.steered {
+                    self.metrics.dns_steered.inc();
+                }
+                shape::shape(&asked, draft)
+            }
+        };
+        let limit = shape::limit(transport, edns).saturating_sub(spare);
+        let packet = reply.encode(limit);
+        self.count_answer(reply.metadata.response_code);
+        Some((reply, packet))
+    }
+
+    /// A place among the queries in flight, or the count of one more that had none.
+    fn place(&self) -> Option<Place<'_>> {
+        let most = self.max_queries.load(Ordering::Relaxed);
+        let taken = self
+            .in_flight
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                (now < most).then_some(now + 1)
+            });
+        if taken.is_err() {
+            self.metrics.dns_overload.inc();
+            return None;
+        }
+        self.metrics.dns_in_flight.inc();
+        Some(Place {
+            in_flight: &self.in_flight,
+            metrics: &self.metrics,
+        })
+    }
+
+    fn count_query(&self, query: Option<&Query>, transport: Transport) {
+        let qtype = match query.map(|query| query.query_type) {
+            Some(RecordType::A) => "a",
+            Some(RecordType::AAAA) => "aaaa",
+            Some(RecordType::HTTPS) => "https",
+            Some(RecordType::SVCB) => "svcb",
+            _ => "other",
+        };
+        let transport = transport.as_str();
+        self.metrics
+            .dns_queries
+            .get_or_create(&QueryLabels { transport, qtype })
+            .inc();
+    }
+
+    fn count_answer(&self, rcode: ResponseCode) {
+        let rcode = match rcode {
+            ResponseCode::NoError => "noerror",
+            ResponseCode::NXDomain => "nxdomain",
+            ResponseCode::ServFail => "servfail",
+            ResponseCode::Refused => "refused",
+            ResponseCode::FormErr => "formerr",
+            ResponseCode::NotImp => "notimp",
+            ResponseCode::BADVERS => "badvers",
+            _ => "other",
+        };
+        self.metrics
+            .dns_answers
+            .get_or_create(&AnswerLabels { rcode })
+            .inc();
+    }
+}
+
+/// One of the queries in flight; given back when dropped.
+#[derive(Debug)]
+struct Place<'a> {
+    in_flight: &'a AtomicUsize,
+    metrics: &'a Metrics,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.dns_in_flight.dec();
+    }
+}
+
+/// hickory's `Request` wants to know the sender; we keep it apart, made canonical.
+fn no_address() -> std::net::SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, 0).into()
+}

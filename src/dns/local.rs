@@ -1,0 +1,353 @@
+//! Local zones: what `DIR/NAME.zone` holds is answered from here, with authority and as it is written; AAAA is never
+//! withheld from it. Asked by the pipeline after the special names and before everything that goes out.
+//!
+//! [`Zones::load`] reads the folder, once at the start and once a reload; all else is PURE. The search is that of RFC 1034
+//! s.4.3.2 with wildcards by RFC 4592, negative answers by RFC 2308.
+//!
+//! A CNAME is followed through all zones, at most 16 times. Where it leaves them, the caller goes on from
+//! [`LocalAnswer::chase`]. A loop is an error (RFC 1034 s.3.6.2): SERVFAIL, as a resolver answers it, with the chain found
+//! so far; an authoritative server would answer the bare chain, which a client can only take for "no address".
+
+mod data;
+mod key;
+mod load;
+mod lookup;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{collections::HashMap, fmt, fs, io, path::Path, path::PathBuf, sync::Arc};
+
+use hickory_proto::{
+    op::ResponseCode,
+    rr::{Name, Record, RecordType},
+};
+
+pub(super) use self::key::Key;
+use self::lookup::{Found, Zone, targets};
+
+/// How many CNAMEs of one answer are followed.
+const MAX_ALIASES: usize = 16;
+/// Of how many targets of one answer the addresses are added.
+const MAX_TARGETS: usize = 16;
+/// What the name of a zone file ends with.
+const EXTENSION: &str = ".zone";
+
+/// The zones of this house. Cloning is cheap; a reload makes new ones.
+#[derive(Clone, Debug, Default)]
+pub struct Zones {
+    zones: Arc<HashMap<Box<[u8]>, Zone>>,
+}
+
+/// The answer to one question from local data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalAnswer {
+    /// NOERROR, NXDOMAIN, or SERVFAIL for a loop of CNAMEs.
+    pub rcode: ResponseCode,
+    /// The AA flag; not set on a referral.
+    pub authoritative: bool,
+    /// The CNAMEs followed, and the records asked for.
+    pub answers: Vec<Record>,
+    /// The SOA of a negative answer, or the NS records of a referral.
+    pub authorities: Vec<Record>,
+    /// Addresses of the targets of MX, SRV and NS that are in our zones.
+    pub additionals: Vec<Record>,
+    /// The target of the last CNAME, if it is in no local zone: the caller resolves it and appends what it gets.
+    pub chase: Option<Name>,
+}
+
+impl LocalAnswer {
+    /// NOERROR with authority and nothing in it.
+    pub(super) fn empty() -> Self {
+        Self {
+            rcode: ResponseCode::NoError,
+            authoritative: true,
+            answers: Vec::new(),
+            authorities: Vec::new(),
+            additionals: Vec::new(),
+            chase: None,
+        }
+    }
+}
+
+/// One thing that is wrong with the zone files.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ZoneProblem {
+    /// The file, or the folder.
+    pub file: PathBuf,
+    /// The line, from 1; `None` where no line is at fault.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub what: String,
+    /// What to write.
+    pub write: String,
+}
+
+impl fmt::Display for ZoneProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        write!(f, "{}; {}", self.what, self.write)
+    }
+}
+
+impl Zones {
+    /// Reads every `NAME.zone` of a folder; NAME is the zone. Other files, hidden files and folders are passed over.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, in the order of the file names: the folder or a file that cannot be read, a file name
+    /// that is no domain name, and what is wrong in the files. A zone file is UTF-8, with records of class IN, exactly
+    /// one SOA at the apex and nothing outside the zone; `$INCLUDE` and `$GENERATE` are not supported.
+    pub fn load(folder: &Path) -> Result<Self, Vec<ZoneProblem>> {
+        let unreadable = |path: &Path, error: &io::Error, write: &str| ZoneProblem {
+            file: path.into(),
+            line: None,
+            what: format!("cannot be read: {error}"),
+            write: write.into(),
+        };
+        let listed = fs::read_dir(folder)
+            .and_then(|entries| {
+                entries
+                    .map(|entry| entry.map(|entry| entry.path()))
+                    .collect::<io::Result<Vec<PathBuf>>>()
+            })
+            .map_err(|error| {
+                let write = "make the folder, or name another one in `dns.zones`";
+                vec![unreadable(folder, &error, write)]
+            });
+        let mut paths = listed?;
+        paths.sort();
+        let mut collected = Collected::default();
+        for path in paths {
+            let Some(stem) = path
+                .file_name()
+                .map(|name| name.to_string_lossy())
+                .and_then(|name| name.strip_suffix(EXTENSION).map(str::to_owned))
+            else {
+                continue;
+            };
+            // A pipe would be waited on for ever; what cannot be looked at is reported by the reading.
+            let no_file = fs::metadata(&path).is_ok_and(|found| !found.is_file());
+            let hidden = stem.starts_with('.') && stem.len() > 1;
+            if no_file || hidden {
+                continue;
+            }
+            match fs::read(&path) {
+                Ok(bytes) => collected.add(&path, &stem, &bytes),
+                Err(error) => collected.problems.push(unreadable(
+                    &path,
+                    &error,
+                    "let the user of sekisho read it, or take it out of the folder",
+                )),
+            }
+        }
+        collected.finish()
+    }
+
+    /// Reads zones from pairs of a name and a text, as if each were a file `NAME.zone`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Zones::load`], but for the reading.
+    pub fn from_text(origin_and_texts: &[(&str, &str)]) -> Result<Self, Vec<ZoneProblem>> {
+        let mut collected = Collected::default();
+        for (origin, text) in origin_and_texts {
+            let stem = origin.strip_suffix('.').unwrap_or(origin);
+            let file = PathBuf::from(format!("{stem}{EXTENSION}"));
+            collected.add(&file, stem, text.as_bytes());
+        }
+        collected.finish()
+    }
+
+    /// How many zones there are.
+    pub fn len(&self) -> usize {
+        self.zones.len()
+    }
+
+    /// Whether there is no zone.
+    pub fn is_empty(&self) -> bool {
+        self.zones.is_empty()
+    }
+
+    /// The names of the zones, in no order.
+    pub fn origins(&self) -> impl Iterator<Item = &Name> {
+        self.zones.values().map(|zone| &zone.origin)
+    }
+
+    /// Whether the name is at or under one of our zones.
+    pub fn zone_of(&self, name: &Name) -> bool {
+        !self.is_empty() && self.closest(&Key::of(name)).is_some()
+    }
+
+    /// The answer to a question of class IN; `None` if the name is in none of our zones.
+    ///
+    /// Owners in the answer are in lower case, those from a wildcard included.
+    pub fn answer(&self, name: &Name, record_type: RecordType) -> Option<LocalAnswer> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut key = Key::of(name);
+        let mut zone = self.closest(&key)?;
+        let mut owner = name.to_lowercase();
+        owner.set_fqdn(true);
+        let mut answer = LocalAnswer::empty();
+        loop {
+            match zone.find(&key, record_type) {
+                Found::Records(records) => {
+                    answer.answers.extend(owned(records, &owner));
+                    self.add_addresses(records, Zone::addresses, &mut answer);
+                    return Some(answer);
+                }
+                Found::Alias(record, target) => {
+                    let target = target.to_lowercase();
+                    let seen = answer.answers.iter().any(|held| held.name == target);
+                    let looped = seen || target == owner;
+                    answer.answers.extend(owned([record], &owner));
+                    if looped || answer.answers.len() > MAX_ALIASES {
+                        answer.rcode = ResponseCode::ServFail;
+                        return Some(answer);
+                    }
+                    key = Key::of(&target);
+                    owner = target;
+                }
+                Found::Referral(servers) => {
+                    // AA speaks of the first owner in the answer section, which may be an alias of ours.
+                    answer.authoritative = !answer.answers.is_empty();
+                    answer.authorities.extend_from_slice(servers);
+                    self.add_addresses(servers, Zone::glue, &mut answer);
+                    return Some(answer);
+                }
+                Found::NoData => {
+                    answer.authorities.push(zone.negative.clone());
+                    return Some(answer);
+                }
+                Found::NxDomain => {
+                    // The code is that of the chain's end (RFC 6604 s.3).
+                    answer.rcode = ResponseCode::NXDomain;
+                    answer.authorities.push(zone.negative.clone());
+                    return Some(answer);
+                }
+            }
+            let Some(next) = self.closest(&key) else {
+                answer.chase = Some(owner);
+                return Some(answer);
+            };
+            zone = next;
+        }
+    }
+
+    /// The zone that is the closest at or above a name.
+    fn closest(&self, key: &Key) -> Option<&Zone> {
+        (0..=key.labels())
+            .rev()
+            .find_map(|labels| self.zones.get(key.suffix(labels)))
+    }
+
+    /// Adds the addresses of the targets of records, so far as they are ours.
+    fn add_addresses<'a>(
+        &'a self,
+        records: &[Record],
+        addresses: impl Fn(&'a Zone, &Key, RecordType) -> &'a [Record],
+        answer: &mut LocalAnswer,
+    ) {
+        for target in targets(records).take(MAX_TARGETS) {
+            let key = Key::of(target);
+            let Some(zone) = self.closest(&key) else {
+                continue;
+            };
+            let owner = target.to_lowercase();
+            if answer.additionals.iter().any(|held| held.name == owner) {
+                continue;
+            }
+            for record_type in [RecordType::A, RecordType::AAAA] {
+                let found = addresses(zone, &key, record_type);
+                answer.additionals.extend(owned(found, &owner));
+            }
+        }
+    }
+}
+
+/// Copies of records with an owner: the name asked for where a wildcard matched.
+fn owned<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+    owner: &Name,
+) -> impl Iterator<Item = Record> {
+    records.into_iter().map(|record| {
+        let mut record = record.clone();
+        record.name.clone_from(owner);
+        record
+    })
+}
+
+/// The zones and the problems so far.
+#[derive(Default)]
+struct Collected {
+    zones: HashMap<Box<[u8]>, Zone>,
+    problems: Vec<ZoneProblem>,
+}
+
+impl Collected {
+    fn add(&mut self, file: &Path, stem: &str, bytes: &[u8]) {
+        let mut problem = |line: Option<usize>, what: String, write: &str| {
+            self.problems.push(ZoneProblem {
+                file: file.into(),
+                line,
+                what,
+                write: write.into(),
+            });
+        };
+        let Some(origin) = origin(stem) else {
+            return problem(
+                None,
+                format!("`{stem}` is no domain name"),
+                "name the file after its zone, for example `home.arpa.zone`",
+            );
+        };
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+                let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+                return problem(
+                    Some(line),
+                    "text that is not UTF-8".into(),
+                    "save the file as UTF-8",
+                );
+            }
+        };
+        let key = Key::of(&origin);
+        if let Some(other) = self.zones.get(key.whole()) {
+            return problem(
+                None,
+                format!("the zone `{}` is there twice", other.origin),
+                "leave one file for it",
+            );
+        }
+        if let Some(zone) = load::zone(file, &origin, text, &mut self.problems) {
+            self.zones.insert(key.whole().into(), zone);
+        }
+    }
+
+    fn finish(self) -> Result<Zones, Vec<ZoneProblem>> {
+        if self.problems.is_empty() {
+            Ok(Zones {
+                zones: Arc::new(self.zones),
+            })
+        } else {
+            Err(self.problems)
+        }
+    }
+}
+
+/// The zone that a file is named after: at least one label.
+fn origin(stem: &str) -> Option<Name> {
+    if stem.contains(['\\', char::REPLACEMENT_CHARACTER]) || stem.contains("..") {
+        return None;
+    }
+    let mut origin = Name::from_utf8(stem).ok()?.to_lowercase();
+    origin.set_fqdn(true);
+    (Key::of(&origin).labels() > 0).then_some(origin)
+}

@@ -1,0 +1,211 @@
+//! PURE. The names and the data of one record, from the tokens of a zone file (RFC 1035 s.5.1 and the RFC of each type).
+//!
+//! Names are read here: hickory takes `\DDD` for octal and refuses labels with a space, which DNS-SD writes (RFC 6763
+//! s.4.1.1). Types beyond the everyday ones are left to hickory's parser.
+
+use std::str::FromStr;
+
+use hickory_proto::{
+    rr::{
+        Name, RData, RecordType,
+        rdata::{A, AAAA, CNAME, MX, NS, PTR, SRV},
+    },
+    serialize::txt::Parser,
+};
+
+use super::text::{Token, unescape};
+
+/// What is wrong at a place, and what to write.
+pub(super) type Wrong = (String, String);
+
+/// A name relative to the origin, or absolute with a dot at its end; escapes as in RFC 1035 s.5.1.
+pub(super) fn name(raw: &str, origin: &Name) -> Result<Name, Wrong> {
+    let bad = || {
+        (
+            format!("`{raw}` is no domain name"),
+            "write labels of at most 63 octets with one dot between them".to_owned(),
+        )
+    };
+    match raw {
+        "@" => return Ok(origin.clone()),
+        "." => return Ok(Name::root()),
+        _ => {}
+    }
+    let mut labels: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut rest = raw.chars();
+    while let Some(character) = rest.next() {
+        let character = match character {
+            '.' => {
+                labels.push(Vec::new());
+                continue;
+            }
+            '\\' => unescape(&mut rest).ok_or_else(bad)?,
+            plain => plain,
+        };
+        if let Some(label) = labels.last_mut() {
+            label.extend(character.encode_utf8(&mut [0; 4]).bytes());
+        }
+    }
+    let absolute = labels.len() > 1 && labels.last().is_some_and(Vec::is_empty);
+    if absolute {
+        labels.pop();
+    }
+    if labels.iter().any(Vec::is_empty) {
+        return Err(bad());
+    }
+    let mut own = if raw.is_ascii() {
+        Name::from_labels(labels).map_err(|_| bad())?
+    } else {
+        Name::from_utf8(raw).map_err(|_| bad())?
+    };
+    own.set_fqdn(true);
+    if absolute {
+        return Ok(own);
+    }
+    // `nas.home.arpa` without its last dot would be nas.home.arpa.home.arpa, which nobody means.
+    if origin.num_labels() > 1 && origin.zone_of(&own) {
+        return Err((
+            format!("`{raw}` has no dot at its end, so it means `{raw}.{origin}`"),
+            format!("write `{raw}.`"),
+        ));
+    }
+    own.append_domain(origin).map_err(|_| bad())
+}
+
+/// The data of a record.
+pub(super) fn data(
+    record_type: RecordType,
+    tokens: &[Token],
+    origin: &Name,
+) -> Result<RData, Wrong> {
+    let words: Vec<&str> = tokens.iter().map(|token| token.raw.as_str()).collect();
+    let number = |word: &str| {
+        u16::from_str(word).map_err(|_| {
+            (
+                format!("`{word}` is no number from 0 to 65535"),
+                "write a whole number".to_owned(),
+            )
+        })
+    };
+    Ok(match (record_type, words.as_slice()) {
+        (RecordType::A, &[address]) => RData::A(A(address.parse().map_err(|_| {
+            (
+                format!("`{address}` is no IPv4 address"),
+                "write for example `192.168.1.10`".to_owned(),
+            )
+        })?)),
+        (RecordType::AAAA, &[address]) => RData::AAAA(AAAA(address.parse().map_err(|_| {
+            (
+                format!("`{address}` is no IPv6 address"),
+                "write for example `2001:db8::10`".to_owned(),
+            )
+        })?)),
+        (RecordType::CNAME, &[target]) => RData::CNAME(CNAME(name(target, origin)?)),
+        (RecordType::NS, &[target]) => RData::NS(NS(name(target, origin)?)),
+        (RecordType::PTR, &[target]) => RData::PTR(PTR(pointed(target, origin)?)),
+        (RecordType::MX, &[preference, exchange]) => {
+            RData::MX(MX::new(number(preference)?, name(exchange, origin)?))
+        }
+        (RecordType::SRV, &[priority, weight, port, target]) => RData::SRV(SRV::new(
+            number(priority)?,
+            number(weight)?,
+            number(port)?,
+            name(target, origin)?,
+        )),
+        (
+            RecordType::A
+            | RecordType::AAAA
+            | RecordType::CNAME
+            | RecordType::NS
+            | RecordType::PTR
+            | RecordType::MX
+            | RecordType::SRV,
+            _,
+        ) => {
+            return Err((
+                format!("{} fields of data", words.len()),
+                "write one address or target; before it MX has a preference, and SRV priority, weight and port"
+                    .into(),
+            ));
+        }
+        (RecordType::SOA, words) if words.len() != 7 => {
+            return Err((
+                format!("{} fields of data", words.len()),
+                "write primary server, mailbox, serial, refresh, retry, expire and minimum".into(),
+            ));
+        }
+        (_, []) => {
+            return Err(("no data".into(), "write the data after the type".into()));
+        }
+        // Types that are no data of a zone or that this server gives no meaning.
+        (RecordType::ANAME | RecordType::ZERO, _) => {
+            return Err((
+                "the type is not supported".into(),
+                "write the addresses, or a CNAME below the zone's own name".into(),
+            ));
+        }
+        _ => foreign(record_type, tokens, origin)?,
+    })
+}
+
+/// The target of a PTR record: in a reverse zone a relative one is a forgotten dot.
+fn pointed(target: &str, origin: &Name) -> Result<Name, Wrong> {
+    let reverse = ["in-addr.arpa.", "ip6.arpa."]
+        .iter()
+        .filter_map(|suffix| Name::from_ascii(suffix).ok())
+        .any(|suffix| suffix.zone_of(origin));
+    if reverse && target != "@" && !target.ends_with('.') {
+        return Err((
+            format!("`{target}` has no dot at its end, so it means `{target}.{origin}`"),
+            format!("write `{target}.`"),
+        ));
+    }
+    name(target, origin)
+}
+
+/// The data of the types that hickory's parser reads, given to it as one record of quoted tokens.
+fn foreign(record_type: RecordType, tokens: &[Token], origin: &Name) -> Result<RData, Wrong> {
+    let mut line = format!("@ 0 IN {record_type}");
+    for (index, token) in tokens.iter().enumerate() {
+        let names = match record_type {
+            RecordType::SOA => index < 2,
+            RecordType::HTTPS | RecordType::SVCB => index == 1,
+            RecordType::NAPTR => index == 5,
+            _ => false,
+        };
+        let text = if names {
+            // hickory knows no `@` here, and knows no origin for the target of a service binding.
+            name(&token.raw, origin)?.to_ascii()
+        } else {
+            token.text().ok_or_else(|| {
+                (
+                    format!("`{}` has an escape that is no ASCII character", token.raw),
+                    "write the text as UTF-8, and `\\DDD` with 000 to 127 only".to_owned(),
+                )
+            })?
+        };
+        line.push_str(" \"");
+        for character in text.chars() {
+            if matches!(character, '"' | '\\') {
+                line.push('\\');
+            }
+            line.push(character);
+        }
+        line.push('"');
+    }
+    line.push('\n');
+    let unread = |error: String| {
+        (
+            error,
+            format!("write the data as the RFC of {record_type} shows it"),
+        )
+    };
+    let (_, sets) = Parser::new(line, None, Some(origin.clone()))
+        .parse()
+        .map_err(|error| unread(error.to_string()))?;
+    sets.into_values()
+        .flatten()
+        .next()
+        .map(|record| record.data)
+        .ok_or_else(|| unread("no data".into()))
+}

@@ -1,0 +1,65 @@
+//! PURE. A name as the key of a map: its labels in wire form and lower case, so that the key of every name above it is a
+//! suffix of the same bytes. A search from the name upwards, or down to it, copies nothing.
+
+use hickory_proto::rr::Name;
+
+/// A name in lower case, label by label.
+#[derive(Clone, Debug)]
+pub(in crate::dns) struct Key {
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+}
+
+impl Key {
+    /// The key of a name.
+    pub(in crate::dns) fn of(name: &Name) -> Self {
+        let mut bytes = Vec::with_capacity(name.len());
+        let mut starts = Vec::with_capacity(usize::from(name.num_labels()) + 1);
+        for label in name.iter() {
+            starts.push(bytes.len());
+            bytes.push(u8::try_from(label.len()).unwrap_or(u8::MAX));
+            bytes.extend(label.iter().map(u8::to_ascii_lowercase));
+        }
+        Self { bytes, starts }
+    }
+
+    /// How many labels the name has; a `*` counts, unlike in hickory.
+    pub(in crate::dns) fn labels(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The key of the name's last `labels` labels: the root for 0, the name itself for all or more.
+    pub(in crate::dns) fn suffix(&self, labels: usize) -> &[u8] {
+        self.starts
+            .get(self.starts.len().saturating_sub(labels))
+            .and_then(|&start| self.bytes.get(start..))
+            .unwrap_or_default()
+    }
+
+    /// The whole name.
+    pub(in crate::dns) fn whole(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_parent_is_a_suffix_of_the_key_in_lower_case() {
+        let key = Key::of(&Name::from_ascii("NAS.Home.arpa.").unwrap());
+        assert_eq!(key.labels(), 3);
+        assert_eq!(key.whole(), b"\x03nas\x04home\x04arpa");
+        assert_eq!(key.suffix(2), b"\x04home\x04arpa");
+        assert_eq!(key.suffix(0), b"");
+        assert_eq!(key.suffix(9), key.whole());
+    }
+
+    #[test]
+    fn a_wildcard_counts_as_a_label() {
+        let key = Key::of(&Name::from_ascii("*.home.arpa.").unwrap());
+        assert_eq!(key.labels(), 3);
+        assert_eq!(Key::of(&Name::root()).labels(), 0);
+    }
+}

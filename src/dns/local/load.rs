@@ -1,0 +1,280 @@
+//! PURE. The text of one zone file -> a [`Zone`], or everything that is wrong with it, with the lines.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use hickory_proto::{
+    rr::{DNSClass, Name, Record, RecordType},
+    serialize::{binary::BinEncodable, txt::parse_ttl},
+};
+
+use super::{
+    ZoneProblem,
+    data::{Wrong, data, name},
+    key::Key,
+    lookup::{Node, Zone},
+    text::{Entry, Token, entries},
+};
+
+/// How many problems of one file are reported.
+const MAX_PROBLEMS: usize = 100;
+/// The greatest TTL (RFC 2181 s.8).
+const MAX_TTL: u32 = 0x7fff_ffff;
+
+/// Reads one zone; what is wrong goes into `problems`, and then there is no zone.
+pub(super) fn zone(
+    file: &Path,
+    origin: &Name,
+    text: &str,
+    problems: &mut Vec<ZoneProblem>,
+) -> Option<Zone> {
+    let mut reader = Reader {
+        file,
+        apex: origin,
+        origin: origin.clone(),
+        default_ttl: None,
+        last_ttl: None,
+        owner: None,
+        depth: Key::of(origin).labels(),
+        soa: None,
+        nodes: HashMap::new(),
+        problems: Vec::new(),
+    };
+    for entry in entries(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+        match entry {
+            Ok(entry) => {
+                let line = entry.line;
+                if let Err(wrong) = reader.entry(&entry) {
+                    reader.problem(Some(line), wrong);
+                }
+            }
+            Err(fault) => {
+                reader.problem(Some(fault.line), (fault.what.into(), fault.write.into()));
+            }
+        }
+    }
+    reader.finish(problems)
+}
+
+/// What has been read so far.
+struct Reader<'a> {
+    file: &'a Path,
+    apex: &'a Name,
+    origin: Name,
+    default_ttl: Option<u32>,
+    last_ttl: Option<u32>,
+    owner: Option<Name>,
+    depth: usize,
+    soa: Option<Record>,
+    nodes: HashMap<Box<[u8]>, Node>,
+    problems: Vec<ZoneProblem>,
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, line: Option<usize>, (what, write): Wrong) {
+        self.problems.push(ZoneProblem {
+            file: PathBuf::from(self.file),
+            line,
+            what,
+            write,
+        });
+    }
+
+    fn entry(&mut self, entry: &Entry) -> Result<(), Wrong> {
+        let Some((first, rest)) = entry.tokens.split_first() else {
+            return Ok(());
+        };
+        if entry.continues_owner {
+            return self.record(&entry.tokens);
+        }
+        if first.raw.starts_with('$') && !first.quoted {
+            return self.directive(&first.raw, rest);
+        }
+        self.owner = Some(name(&first.raw, &self.origin)?.to_lowercase());
+        self.record(rest)
+    }
+
+    fn directive(&mut self, directive: &str, values: &[Token]) -> Result<(), Wrong> {
+        let value = values.first().map(|token| token.raw.as_str());
+        match (directive.to_ascii_uppercase().as_str(), value) {
+            ("$TTL", Some(value)) => self.default_ttl = Some(ttl(value)?),
+            ("$ORIGIN", Some(value)) => self.origin = name(value, &self.origin)?,
+            ("$TTL" | "$ORIGIN", None) => {
+                return Err((
+                    format!("{directive} without a value"),
+                    "write for example `$TTL 1h`".into(),
+                ));
+            }
+            _ => {
+                return Err((
+                    format!("{directive} is not supported"),
+                    "write the records themselves into this file".into(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A record after its owner: `[TTL] [class] type data`, TTL and class in any order.
+    fn record(&mut self, tokens: &[Token]) -> Result<(), Wrong> {
+        let Some(owner) = self.owner.clone() else {
+            return Err((
+                "the line begins with white space, but no record before it has a name".into(),
+                "write the owner first, `@` for the zone itself".into(),
+            ));
+        };
+        let mut stated = None;
+        let mut rest = tokens.iter();
+        let record_type = loop {
+            let Some(token) = rest.next() else {
+                return Err((
+                    format!("`{owner}` has no record type"),
+                    format!("write for example `{owner} A 192.168.1.10`"),
+                ));
+            };
+            if parse_ttl(&token.raw).is_ok() {
+                stated = Some(ttl(&token.raw)?);
+                continue;
+            }
+            let word = token.raw.to_ascii_uppercase();
+            match DNSClass::from_str(&word) {
+                Ok(DNSClass::IN) => {}
+                Ok(_) => {
+                    return Err((
+                        format!("class {word} is not supported"),
+                        "write `IN`, or leave the class out".into(),
+                    ));
+                }
+                Err(_) => match RecordType::from_str(&word) {
+                    Ok(record_type) => break record_type,
+                    Err(_) => {
+                        return Err((
+                            format!("`{}` is no record type", token.raw),
+                            "write a type such as A, AAAA, CNAME, MX, NS, PTR, SRV or TXT".into(),
+                        ));
+                    }
+                },
+            }
+        };
+        let tokens = rest.as_slice();
+        let ttl = stated
+            .or(self.default_ttl)
+            .or(self.last_ttl)
+            .ok_or_else(|| {
+                (
+                    "the record has no TTL".to_owned(),
+                    "write `$TTL 1h` on the first line".to_owned(),
+                )
+            })?;
+        self.last_ttl = Some(ttl);
+        let data = data(record_type, tokens, &self.origin)
+            .map_err(|(what, write)| (format!("{record_type}: {what}"), write))?;
+        let record = Record::from_rdata(owner, ttl, data);
+        record.to_bytes().map_err(|error| {
+            (
+                format!("{record_type}: {error}"),
+                "write data that fits a DNS record; text in strings of at most 255 octets".into(),
+            )
+        })?;
+        self.insert(record)
+    }
+
+    fn insert(&mut self, record: Record) -> Result<(), Wrong> {
+        let apex = self.apex;
+        let (owner, record_type) = (&record.name, record.record_type());
+        let key = Key::of(owner);
+        if !apex.zone_of(owner) {
+            return Err((
+                format!("`{owner}` is outside the zone `{apex}`"),
+                format!("write a name at or below `{apex}`, or put it into a file of its own zone"),
+            ));
+        }
+        let at_apex = key.labels() == self.depth;
+        if record_type == RecordType::SOA {
+            if !at_apex {
+                return Err((
+                    format!("SOA at `{owner}`, which is not the zone's own name"),
+                    format!("write the SOA at `{apex}` (`@`)"),
+                ));
+            }
+            if self.soa.is_some() {
+                return Err(("a second SOA".into(), "leave one SOA in the file".into()));
+            }
+            self.soa = Some(record.clone());
+        }
+        let cut = record_type == RecordType::NS && !at_apex;
+        if cut && owner.is_wildcard() {
+            return Err((
+                format!("NS at the wildcard `{owner}`"),
+                "write the delegated names one by one (RFC 4592 s.4.2)".into(),
+            ));
+        }
+        // Every name between the record and the apex exists, even without data (RFC 4592 s.2.2.2).
+        for labels in (self.depth..key.labels()).rev() {
+            if self.nodes.contains_key(key.suffix(labels)) {
+                break;
+            }
+            self.nodes
+                .insert(key.suffix(labels).into(), Node::default());
+        }
+        let node = self.nodes.entry(key.whole().into()).or_default();
+        let alias = node.types().any(|held| held == RecordType::CNAME);
+        if alias || (record_type == RecordType::CNAME && node.types().next().is_some()) {
+            let what = if alias && record_type == RecordType::CNAME {
+                format!("a second CNAME at `{owner}`")
+            } else {
+                format!("CNAME and other data at `{owner}`")
+            };
+            return Err((
+                what,
+                "leave the CNAME alone at its name, or write the addresses instead (RFC 1034 s.3.6.2)"
+                    .into(),
+            ));
+        }
+        node.cut |= cut;
+        node.add(record);
+        Ok(())
+    }
+
+    fn finish(mut self, problems: &mut Vec<ZoneProblem>) -> Option<Zone> {
+        if self.soa.is_none() && self.problems.is_empty() {
+            let apex = self.apex;
+            let wrong = (
+                format!("the zone `{apex}` has no SOA record"),
+                format!(
+                    "write `@ 1h IN SOA gate.{apex} hostmaster.{apex} 1 1h 15m 1w 1m` as the first record"
+                ),
+            );
+            self.problem(None, wrong);
+        }
+        let more = self.problems.len().saturating_sub(MAX_PROBLEMS);
+        if more > 0 {
+            self.problems.truncate(MAX_PROBLEMS);
+            let wrong = (
+                format!("{more} more problems"),
+                "correct those above first".into(),
+            );
+            self.problem(None, wrong);
+        }
+        let sound = self.problems.is_empty();
+        problems.append(&mut self.problems);
+        let soa = self.soa.filter(|_| sound)?;
+        Some(Zone::new(self.apex.clone(), &soa, self.nodes))
+    }
+}
+
+/// A time in seconds or with the units s, m, h, d, w.
+fn ttl(text: &str) -> Result<u32, Wrong> {
+    parse_ttl(text)
+        .ok()
+        .filter(|&ttl| ttl <= MAX_TTL)
+        .ok_or_else(|| {
+            (
+                format!("`{text}` is no TTL"),
+                "write seconds up to 2147483647, or a time such as `1h`".into(),
+            )
+        })
+}

@@ -1,0 +1,30 @@
+//! Level 3: what clients are told.
+//!
+//! A query comes in over UDP ([`server`](self)) or TCP, is screened, and walks the one list of the pipeline: special
+//! names, local zones, policy, steering, the truth from `resolve`; then it is shaped into a packet. Only here is
+//! anything withheld or steered: below, in `resolve`, everything is true, because the dialer needs it so.
+//!
+//! `app` calls [`serve`] with sockets that are already bound, and [`Handler::replace`] on a reload.
+
+mod handler;
+pub mod local;
+mod message;
+mod pipeline;
+mod policy;
+mod screen;
+mod server;
+mod shape;
+pub mod special;
+mod svcb;
+mod tcp;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod truth;
+mod withhold;
+
+pub use handler::{Handler, Transport, View};
+pub use local::{LocalAnswer, ZoneProblem, Zones};
+pub use server::{DnsError, Limits, serve};
+pub use truth::Truth;

@@ -1,0 +1,323 @@
+//! The way of a question, as one list:
+//!
+//! 1. access list and form (`screen`, before this)
+//! 2. special names
+//! 3. local zones; where one of their CNAMEs leads outside, 5 to 7 for its target
+//! 4. questions that we do not take outside: RD=0, ANY
+//! 5. policy: what must be known, and what becomes of the answer
+//! 6. steering
+//! 7. the truth
+//! 8. form of the reply (`shape`, after this)
+//!
+//! RD=0 asks for what we know without asking further (RFC 1035 section 4.1.1). The cache belongs to the resolver and
+//! to policy alike, so only local data is told; for the rest, REFUSED says so at once, and nobody can find out by
+//! RD=0 what others have asked for.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::rdata::{A, HINFO};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+use super::handler::View;
+use super::local::LocalAnswer;
+use super::message::{Asked, Draft, ede};
+use super::policy::{Action, Has, Needs, action, needs};
+use super::special::{self, Special};
+use super::svcb;
+use super::truth::Truth;
+use super::withhold::{chain_end, fallback_soa, no_data, scrub, soa_for, withhold};
+use crate::config::Aaaa;
+use crate::resolve::{Answer, ResolveError};
+
+/// How long the SOA of a withheld answer may take; the client waits for it. Then there is the fallback.
+const SOA_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client may remember that ANY has no other answer, in seconds (RFC 8482 section 4.2).
+const ANY_TTL: u32 = 3600;
+
+/// Walks the list.
+pub(super) async fn run<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked) -> Draft {
+    let name = &asked.query.name;
+    if let Some(draft) = special_names(view, asked, name) {
+        return draft;
+    }
+    if let Some(draft) = local_zones(view, client, asked).await {
+        return draft;
+    }
+    if let Some(draft) = not_taken_outside(asked) {
+        return draft;
+    }
+    outside(view, client, asked, name).await
+}
+
+fn special_names<T>(view: &View<T>, asked: &Asked, name: &Name) -> Option<Draft> {
+    let special: Special = special::special(name, &view.domain)?;
+    if special.yields_to_zones() && view.zones.zone_of(name) {
+        return None;
+    }
+    let answer = special::answer(special, name, asked.query.query_type, view.gate);
+    Some(local(answer))
+}
+
+async fn local_zones<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked) -> Option<Draft> {
+    let record_type = asked.query.query_type;
+    let mut answer = view.zones.answer(&asked.query.name, record_type)?;
+    let chase = answer.chase.take();
+    let mut draft = local(answer);
+    let Some(target) = chase.filter(|_| {
+        asked.metadata.recursion_desired
+            && !matches!(record_type, RecordType::CNAME | RecordType::ANY)
+    }) else {
+        return Some(draft);
+    };
+    let rest = match special_names(view, asked, &target) {
+        Some(draft) => draft,
+        None => outside(view, client, asked, &target).await,
+    };
+    draft.rcode = rest.rcode;
+    draft.answers.extend(rest.answers);
+    draft.authorities = rest.authorities;
+    draft.extended_errors = rest.extended_errors;
+    draft.withheld = rest.withheld;
+    draft.steered = rest.steered;
+    Some(draft)
+}
+
+fn local(answer: LocalAnswer) -> Draft {
+    Draft {
+        authoritative: answer.authoritative,
+        answers: answer.answers,
+        authorities: answer.authorities,
+        additionals: answer.additionals,
+        ..Draft::empty(answer.rcode)
+    }
+}
+
+fn not_taken_outside(asked: &Asked) -> Option<Draft> {
+    if !asked.metadata.recursion_desired {
+        return Some(
+            Draft::empty(ResponseCode::Refused)
+                .because(ede::NOT_AUTHORITATIVE, "not a local name, and RD is 0"),
+        );
+    }
+    if asked.query.query_type == RecordType::ANY {
+        let mut draft = Draft::empty(ResponseCode::NoError);
+        draft.answers.push(Record::from_rdata(
+            asked.query.name.clone(),
+            ANY_TTL,
+            RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new())),
+        ));
+        return Some(draft);
+    }
+    None
+}
+
+/// Policy, steering and the truth, for the name asked or the one that a local CNAME leads to.
+async fn outside<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked, name: &Name) -> Draft {
+    let outside = Outside {
+        view,
+        client,
+        asked,
+        name,
+    };
+    let told = match asked.query.query_type {
+        RecordType::A => outside.ipv4().await,
+        RecordType::AAAA => outside.ipv6().await,
+        RecordType::HTTPS | RecordType::SVCB => outside.service_binding().await,
+        other => outside
+            .lookup(name, other)
+            .await
+            .map(|truth| outside.tell(truth)),
+    };
+    told.unwrap_or_else(Draft::from)
+}
+
+struct Outside<'a, T> {
+    view: &'a View<T>,
+    client: IpAddr,
+    asked: &'a Asked,
+    name: &'a Name,
+}
+
+impl<T: Truth> Outside<'_, T> {
+    /// A: the real addresses, or the gate's.
+    async fn ipv4(&self) -> Result<Draft, ResolveError> {
+        let when = self.view.steering.when(self.client, self.name);
+        let (ipv4, ipv6) = match needs(RecordType::A, when) {
+            Needs::Nothing => (self.lookup(self.name, RecordType::A).await, None),
+            Needs::Ipv4ThenIpv6 => {
+                let ipv4 = self.lookup(self.name, RecordType::A).await?;
+                if ipv4.rcode != ResponseCode::NoError || has(&ipv4, RecordType::A) {
+                    (Ok(ipv4), None)
+                } else {
+                    let ipv6 = self.lookup(self.name, RecordType::AAAA).await;
+                    (Ok(ipv4), Some(ipv6))
+                }
+            }
+            Needs::Ipv6 | Needs::Both => {
+                let (ipv4, ipv6) = tokio::join!(
+                    self.lookup(self.name, RecordType::A),
+                    self.lookup(self.name, RecordType::AAAA)
+                );
+                (ipv4, Some(ipv6))
+            }
+        };
+        let known = Has {
+            ipv4: ipv4.as_ref().is_ok_and(|truth| has(truth, RecordType::A)),
+            ipv6: matches!(&ipv6, Some(Ok(truth)) if has(truth, RecordType::AAAA)),
+        };
+        if action(RecordType::A, Aaaa::Withhold, when, known) == Action::LocalData {
+            let truths = [ipv4.ok(), ipv6.and_then(Result::ok)];
+            let ttl = self.ttl(truths.iter().flatten().flat_map(|truth| &truth.answers));
+            let gate = RData::A(A(self.view.gate));
+            return Ok(self.steered(Record::from_rdata(self.name.clone(), ttl, gate)));
+        }
+        let ipv4 = ipv4?;
+        match ipv6 {
+            // Without AAAA we do not know whether "no A" is the end of it; the client shall ask again.
+            Some(Err(error)) if !known.ipv4 && ipv4.rcode == ResponseCode::NoError => Err(error),
+            _ => Ok(self.tell(ipv4)),
+        }
+    }
+
+    /// AAAA: withheld, or passed where a rule says so.
+    async fn ipv6(&self) -> Result<Draft, ResolveError> {
+        let when = self.view.steering.when(self.client, self.name);
+        let aaaa = self.view.steering.aaaa(self.client, self.name);
+        let truth = self.lookup(self.name, RecordType::AAAA).await?;
+        let known = Has {
+            ipv4: false,
+            ipv6: truth.rcode == ResponseCode::NoError
+                && records_of(&truth, RecordType::AAAA).next().is_some(),
+        };
+        if action(RecordType::AAAA, aaaa, when, known) == Action::NoData {
+            let soa = self.soa(&truth).await;
+            return Ok(withhold(truth.into(), soa));
+        }
+        let lacks_soa = truth.rcode == ResponseCode::NoError
+            && !known.ipv6
+            && !truth.authorities.iter().any(is_soa);
+        if lacks_soa {
+            let soa = self.soa(&truth).await;
+            return Ok(no_data(truth.into(), soa));
+        }
+        Ok(self.tell(truth))
+    }
+
+    /// HTTPS and SVCB: as they are less the hints, or one record of ours.
+    async fn service_binding(&self) -> Result<Draft, ResolveError> {
+        let record_type = self.asked.query.query_type;
+        let host = svcb::host_of(self.name);
+        let when = self.view.steering.when(self.client, &host);
+        let truth = self.lookup(self.name, record_type).await?;
+        if records_of(&truth, record_type).next().is_none() {
+            return Ok(self.tell(truth));
+        }
+        let known = match needs(record_type, when) {
+            Needs::Nothing => Has::default(),
+            Needs::Ipv4ThenIpv6 => {
+                let ipv4 = has(&self.lookup(&host, RecordType::A).await?, RecordType::A);
+                let ipv6 = !ipv4
+                    && has(
+                        &self.lookup(&host, RecordType::AAAA).await?,
+                        RecordType::AAAA,
+                    );
+                Has { ipv4, ipv6 }
+            }
+            Needs::Ipv6 => Has {
+                ipv4: false,
+                ipv6: has(
+                    &self.lookup(&host, RecordType::AAAA).await?,
+                    RecordType::AAAA,
+                ),
+            },
+            Needs::Both => {
+                let (ipv4, ipv6) = tokio::join!(
+                    self.lookup(&host, RecordType::A),
+                    self.lookup(&host, RecordType::AAAA)
+                );
+                Has {
+                    ipv4: ipv4.is_ok_and(|truth| has(&truth, RecordType::A)),
+                    ipv6: ipv6.is_ok_and(|truth| has(&truth, RecordType::AAAA)),
+                }
+            }
+        };
+        if action(record_type, Aaaa::Withhold, when, known) != Action::LocalData {
+            return Ok(self.tell(truth));
+        }
+        let ours = svcb::synthetic(self.name, record_type, &truth.answers, self.view.steer_ttl);
+        match ours {
+            Some(record) => Ok(self.steered(record)),
+            None => {
+                let soa = self.soa(&truth).await;
+                Ok(no_data(truth.into(), soa).because(ede::FORGED, "the gate does not carry this"))
+            }
+        }
+    }
+
+    async fn lookup(&self, name: &Name, record_type: RecordType) -> Result<Answer, ResolveError> {
+        let question = self.asked.question(name, record_type);
+        self.view.resolver.lookup(&question).await
+    }
+
+    /// As it is, less AAAA unless a rule passes it.
+    fn tell(&self, truth: Answer) -> Draft {
+        let mut draft = Draft::from(truth);
+        if self.view.steering.aaaa(self.client, self.name) == Aaaa::Withhold {
+            scrub(&mut draft);
+        }
+        draft
+    }
+
+    fn steered(&self, record: Record) -> Draft {
+        let mut draft =
+            Draft::empty(ResponseCode::NoError).because(ede::FORGED, "leads to the gate");
+        draft.answers.push(record);
+        draft.steered = true;
+        draft
+    }
+
+    /// As long as the policy and the truth that it rests on last, in seconds.
+    fn ttl<'r>(&self, records: impl Iterator<Item = &'r Record>) -> u32 {
+        let longest = u32::try_from(self.view.steer_ttl.as_secs()).unwrap_or(u32::MAX);
+        records.map(|record| record.ttl).fold(longest, u32::min)
+    }
+
+    /// The SOA of the zone where the chain of an answer ends: the real one if it can be had in time.
+    async fn soa(&self, truth: &Answer) -> Record {
+        let end = chain_end(self.name, &truth.answers);
+        let known = soa_for(&end, truth.authorities.iter());
+        if let Some(soa) = known {
+            return soa;
+        }
+        let lookup = self.lookup(&end, RecordType::SOA);
+        let asked = match tokio::time::timeout(SOA_PATIENCE, lookup).await {
+            Ok(Ok(answer)) => soa_for(&end, answer.answers.iter().chain(&answer.authorities)),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        asked.unwrap_or_else(|| fallback_soa(&end))
+    }
+}
+
+fn records_of(answer: &Answer, record_type: RecordType) -> impl Iterator<Item = &Record> {
+    answer
+        .answers
+        .iter()
+        .filter(move |record| record.record_type() == record_type)
+}
+
+/// Whether there is an address to reach; the unspecified one is how filtering upstreams say that there is none.
+fn has(answer: &Answer, record_type: RecordType) -> bool {
+    answer.rcode == ResponseCode::NoError
+        && records_of(answer, record_type).any(|record| {
+            record
+                .data
+                .ip_addr()
+                .is_some_and(|address| !address.is_unspecified())
+        })
+}
+
+fn is_soa(record: &Record) -> bool {
+    record.record_type() == RecordType::SOA
+}

@@ -1,0 +1,193 @@
+//! PURE. Service bindings (HTTPS and SVCB, RFC 9460) as clients of the gate may see them.
+//!
+//! Called by `withhold` for names that are told as they are, and by `pipeline` for names that lead to the gate.
+
+use std::time::Duration;
+
+use hickory_proto::rr::rdata::HTTPS;
+use hickory_proto::rr::rdata::svcb::{Alpn, SVCB, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+/// What the gate can carry, best first. No h3: a transparent TCP listener cannot carry QUIC.
+const CARRIED: [&str; 2] = ["h2", DEFAULT];
+/// The default protocol of HTTPS records (RFC 9460 section 9.1.1).
+const DEFAULT: &str = "http/1.1";
+
+/// Takes `ipv6hint` out of a service binding and out of its `mandatory` list; the rest, unknown keys too, stays.
+/// Says whether there was one.
+pub(super) fn strip_ipv6_hints(data: &mut RData) -> bool {
+    let (RData::HTTPS(HTTPS(binding)) | RData::SVCB(binding)) = data else {
+        return false;
+    };
+    let before = binding.svc_params.len();
+    binding
+        .svc_params
+        .retain(|(key, _)| *key != SvcParamKey::Ipv6Hint);
+    if binding.svc_params.len() == before {
+        return false;
+    }
+    binding.svc_params.retain_mut(|(_, value)| match value {
+        // A key that is mandatory but missing makes the whole record unusable (section 8), and so does an empty list.
+        SvcParamValue::Mandatory(list) => {
+            list.0.retain(|key| *key != SvcParamKey::Ipv6Hint);
+            !list.0.is_empty()
+        }
+        _ => true,
+    });
+    true
+}
+
+/// The one record that stands for all of a steered name's: at the name itself, with the protocols that both the truth
+/// offers and the gate carries; nothing that leads around the gate (`port`, hints, alias target) or that it could not
+/// read past (`ech`). `None` where the truth has no ServiceMode record, or none with such a protocol.
+pub(super) fn synthetic(
+    owner: &Name,
+    record_type: RecordType,
+    truth: &[Record],
+    longest: Duration,
+) -> Option<Record> {
+    let mut offered: Vec<&str> = Vec::new();
+    let mut default = false;
+    let mut ttl = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
+    let mut found = false;
+    for record in truth
+        .iter()
+        .filter(|record| record.record_type() == record_type)
+    {
+        let (RData::HTTPS(HTTPS(binding)) | RData::SVCB(binding)) = &record.data else {
+            continue;
+        };
+        if binding.svc_priority == 0 {
+            continue;
+        }
+        found = true;
+        ttl = ttl.min(record.ttl);
+        let mut no_default = record_type != RecordType::HTTPS;
+        for (_, value) in &binding.svc_params {
+            match value {
+                SvcParamValue::Alpn(list) => offered.extend(list.0.iter().map(String::as_str)),
+                SvcParamValue::NoDefaultAlpn => no_default = true,
+                _ => {}
+            }
+        }
+        default |= !no_default;
+    }
+    if default {
+        offered.push(DEFAULT);
+    }
+    let carried: Vec<String> = CARRIED
+        .into_iter()
+        .filter(|protocol| offered.contains(protocol))
+        .map(str::to_owned)
+        .collect();
+    if !found || carried.is_empty() {
+        return None;
+    }
+    let mut parameters = vec![(SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(carried)))];
+    if record_type == RecordType::HTTPS && !offered.contains(&DEFAULT) {
+        parameters.push((SvcParamKey::NoDefaultAlpn, SvcParamValue::NoDefaultAlpn));
+    }
+    let binding = SVCB::new(1, Name::root(), parameters);
+    let data = match record_type {
+        RecordType::HTTPS => RData::HTTPS(HTTPS(binding)),
+        _ => RData::SVCB(binding),
+    };
+    Some(Record::from_rdata(owner.clone(), ttl, data))
+}
+
+/// The host that a service binding is about: `_8443._https.a.example` is about `a.example` (RFC 9460 section 2.3).
+pub(super) fn host_of(name: &Name) -> Name {
+    let attributes = name
+        .iter()
+        .take_while(|label| label.first() == Some(&b'_'))
+        .count();
+    name.trim_to(name.iter().count().saturating_sub(attributes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn https(text: &str) -> Record {
+        Record::from_rdata(
+            Name::from_ascii("a.example.").unwrap(),
+            300,
+            RData::try_from_str(RecordType::HTTPS, text).unwrap(),
+        )
+    }
+
+    fn made(truth: &[&str]) -> Option<String> {
+        let truth: Vec<Record> = truth.iter().map(|text| https(text)).collect();
+        let owner = Name::from_ascii("A.example.").unwrap();
+        synthetic(&owner, RecordType::HTTPS, &truth, Duration::from_secs(60)).map(|record| {
+            assert_eq!(record.ttl, 60);
+            record.data.to_string()
+        })
+    }
+
+    #[test]
+    fn only_the_ipv6_hint_goes_and_mandatory_stays_consistent() {
+        for (before, after) in [
+            (
+                "1 . mandatory=alpn,ipv6hint alpn=h2,h3 ipv4hint=192.0.2.1 ipv6hint=2001:db8::1 key65400=x",
+                "1 . mandatory=alpn alpn=h2,h3 ipv4hint=192.0.2.1 key65400=x",
+            ),
+            (
+                "1 b.example. mandatory=ipv6hint port=8443 ipv6hint=2001:db8::1",
+                "1 b.example. port=8443",
+            ),
+        ] {
+            let mut record = https(before);
+            assert!(strip_ipv6_hints(&mut record.data));
+            assert_eq!(record, https(after));
+        }
+        let mut record = https("1 . alpn=h2 ipv4hint=192.0.2.1");
+        assert!(!strip_ipv6_hints(&mut record.data));
+    }
+
+    #[test]
+    fn the_record_of_a_steered_name_lists_what_both_sides_can_do() {
+        for (truth, expected) in [
+            (
+                &["1 . alpn=h3,h2 port=8443 ech=AAAA ipv4hint=192.0.2.1"][..],
+                Some("1 . alpn=\"h2,http/1.1,\""),
+            ),
+            (&["1 cdn.example. alpn=h2 no-default-alpn"], Some("h2-only")),
+            (&["1 . alpn=h3"], Some("http")),
+            (&["1 . alpn=h3 no-default-alpn"], None),
+            (&["0 cdn.example."], None),
+            (&[], None),
+        ] {
+            let made = made(truth);
+            assert_eq!(made.is_some(), expected.is_some(), "{truth:?}");
+            let Some(made) = made else { continue };
+            assert!(made.starts_with("1 . alpn="), "{made}");
+            assert!(
+                !["h3", "port", "ech", "hint"]
+                    .iter()
+                    .any(|word| made.contains(word)),
+                "{made}"
+            );
+            let two = truth.iter().any(|text| text.contains("h2"));
+            assert_eq!(made.contains("h2"), two, "{made}");
+            let only_two = truth.iter().any(|text| text.contains("no-default-alpn"));
+            assert_eq!(made.contains("http/1.1"), !only_two, "{made}");
+            assert_eq!(made.contains("no-default-alpn"), only_two, "{made}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_a_port_prefixed_name_is_what_stands_below_the_attributes() {
+        for (name, host) in [
+            ("_8443._https.a.example.", "a.example."),
+            ("a.example.", "a.example."),
+            ("_dns.", "."),
+            (".", "."),
+        ] {
+            assert_eq!(
+                host_of(&Name::from_ascii(name).unwrap()),
+                Name::from_ascii(host).unwrap()
+            );
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! DNS over TCP (RFC 7766): two octets of length before each message, many questions at a time, answers as they are
+//! ready. Called by `server`.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::handler::{Handler, Transport};
+use super::server::Limits;
+use super::truth::Truth;
+use crate::net::{ClientAddr, accept_loop, prepare_stream};
+
+/// Questions of one connection in flight; it is not read further while that many are.
+const PIPELINED: usize = 64;
+/// Room for one read at least, in bytes: some questions.
+const READ: usize = 512;
+/// The header of a message; nothing shorter is one.
+const HEADER: usize = 12;
+
+/// Accepts and serves connections until `stop`, and returns when the last has ended.
+pub(super) async fn serve<T: Truth>(
+    handler: Arc<Handler<T>>,
+    listeners: Vec<TcpListener>,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    // Who drops this future ends its connections too.
+    let stop = stop.child_token();
+    let _end = stop.clone().drop_guard();
+    let places = Arc::new(Semaphore::new(
+        limits.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
+    let connections = TaskTracker::new();
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        let places = Arc::clone(&places);
+        let handler = Arc::clone(&handler);
+        let connections = connections.clone();
+        let stop = stop.clone();
+        loops.spawn(accept_loop(
+            listener,
+            stop.clone(),
+            move || Arc::clone(&places).acquire_owned(),
+            move |stream, client, place| {
+                // Strangers are not even read.
+                if !handler.admits(client) {
+                    return;
+                }
+                let handler = Arc::clone(&handler);
+                let stop = stop.clone();
+                connections.spawn(async move {
+                    let metrics = handler.metrics();
+                    metrics.dns_connections.inc();
+                    let ended =
+                        connection(&handler, stream, client, limits.tcp_idle_timeout, &stop).await;
+                    if let Err(error) = ended {
+                        tracing::debug!(%client, %error, "a DNS connection ended");
+                    }
+                    metrics.dns_connections.dec();
+                    drop(place);
+                });
+            },
+        ));
+    }
+    while loops.join_next().await.is_some() {}
+    connections.close();
+    connections.wait().await;
+}
+
+/// Serves one connection until the client closes it, is silent for `idle`, or `stop`; what was asked is answered first.
+async fn connection<T: Truth>(
+    handler: &Arc<Handler<T>>,
+    mut stream: TcpStream,
+    client: ClientAddr,
+    idle: Duration,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    prepare_stream(&stream)?;
+    let (mut reader, mut writer) = stream.split();
+    let mut buffer = BytesMut::new();
+    let mut open: JoinSet<Option<Vec<u8>>> = JoinSet::new();
+    let mut reading = true;
+    let mut silence = std::pin::pin!(tokio::time::sleep(idle));
+    loop {
+        while open.len() < PIPELINED {
+            let Some(message) = next_message(&mut buffer)? else {
+                break;
+            };
+            let handler = Arc::clone(handler);
+            open.spawn(async move { handler.answer(&message, client, Transport::Tcp).await });
+        }
+        if !reading && open.is_empty() {
+            return Ok(());
+        }
+        let may_read = reading && open.len() < PIPELINED;
+        buffer.reserve(READ);
+        tokio::select! {
+            Some(answer) = open.join_next(), if !open.is_empty() => {
+                if let Ok(Some(answer)) = answer {
+                    // A client that asks and does not read may not hold us.
+                    tokio::time::timeout(idle, write(&mut writer, &answer)).await??;
+                }
+                silence.set(tokio::time::sleep(idle));
+            }
+            read = reader.read_buf(&mut buffer), if may_read => {
+                reading = read? > 0;
+            }
+            () = &mut silence, if open.is_empty() => return Ok(()),
+            () = stop.cancelled(), if reading => {
+                reading = false;
+            }
+        }
+    }
+}
+
+/// Takes a whole message off the front of what was read.
+fn next_message(buffer: &mut BytesMut) -> io::Result<Option<BytesMut>> {
+    let Some(prefix) = buffer.first_chunk::<2>() else {
+        return Ok(None);
+    };
+    let length = usize::from(u16::from_be_bytes(*prefix));
+    if length < HEADER {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message is shorter than its header",
+        ));
+    }
+    if buffer.len() < 2 + length {
+        // Room for this message and no more: the length's two octets bound it.
+        buffer.reserve(2 + length - buffer.len());
+        return Ok(None);
+    }
+    buffer.advance(2);
+    Ok(Some(buffer.split_to(length)))
+}
+
+async fn write(writer: &mut (impl tokio::io::AsyncWrite + Unpin), answer: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(answer.len())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "an answer is too long"))?;
+    // One write: a length that travels alone costs a packet, and confuses clients (RFC 7766 section 8).
+    let mut framed = Vec::with_capacity(2 + answer.len());
+    framed.extend(length.to_be_bytes());
+    framed.extend_from_slice(answer);
+    writer.write_all(&framed).await
+}

@@ -1,0 +1,243 @@
+//! A small world of zones that plays the upstream, and packets to ask with.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::NULL;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+use super::handler::View;
+use super::local::Zones;
+use super::truth::Truth;
+use crate::config::{Config, Mode, Names};
+use crate::net::Interfaces;
+use crate::resolve::{Answer, Question, ResolveError};
+use crate::steer::Steering;
+
+pub(super) const GATE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
+
+pub(super) fn name(text: &str) -> Name {
+    let mut name = Name::from_ascii(text).unwrap();
+    name.set_fqdn(true);
+    name
+}
+
+pub(super) fn record(line: &str) -> Record {
+    let mut words = line.splitn(3, ' ');
+    let owner = name(words.next().unwrap());
+    let record_type: RecordType = words.next().unwrap().parse().unwrap();
+    let data = RData::try_from_str(record_type, words.next().unwrap()).unwrap();
+    Record::from_rdata(owner, 300, data)
+}
+
+/// Records, and what goes wrong when one asks for them.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    records: Vec<Record>,
+    broken: HashMap<(Name, RecordType), ResolveError>,
+    silent: HashSet<(Name, RecordType)>,
+    no_soa: bool,
+    asked: Mutex<Vec<(Name, RecordType)>>,
+}
+
+impl World {
+    pub(super) fn new(lines: &[&str]) -> Self {
+        Self {
+            records: lines.iter().map(|line| record(line)).collect(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn broken(
+        mut self,
+        owner: &str,
+        record_type: RecordType,
+        error: ResolveError,
+    ) -> Self {
+        self.broken.insert((name(owner), record_type), error);
+        self
+    }
+
+    pub(super) fn silent(mut self, owner: &str, record_type: RecordType) -> Self {
+        self.silent.insert((name(owner), record_type));
+        self
+    }
+
+    pub(super) fn without_soa(mut self) -> Self {
+        self.no_soa = true;
+        self
+    }
+
+    pub(super) fn asked(&self) -> Vec<(Name, RecordType)> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn soa(&self, of: &Name) -> Option<Record> {
+        self.records
+            .iter()
+            .filter(|record| record.record_type() == RecordType::SOA && record.name.zone_of(of))
+            .max_by_key(|record| record.name.num_labels())
+            .filter(|_| !self.no_soa)
+            .cloned()
+    }
+
+    fn at<'a>(&'a self, owner: &'a Name, record_type: RecordType) -> Vec<Record> {
+        let matching =
+            |record: &&Record| record.name == *owner && record.record_type() == record_type;
+        self.records.iter().filter(matching).cloned().collect()
+    }
+
+    fn answer(&self, question: &Question) -> Answer {
+        let mut answer = Answer {
+            rcode: ResponseCode::NoError,
+            authentic: true,
+            answers: Vec::new(),
+            authorities: Vec::new(),
+            additionals: Vec::new(),
+            extended_errors: Vec::new(),
+        };
+        let mut current = question.name.clone();
+        loop {
+            let found = self.at(&current, question.record_type);
+            if !found.is_empty() {
+                answer.answers.extend(found);
+                break;
+            }
+            if let Some(alias) = self.at(&current, RecordType::CNAME).pop() {
+                if let RData::CNAME(target) = &alias.data {
+                    current = target.0.clone();
+                }
+                answer.answers.push(alias);
+                continue;
+            }
+            if !self
+                .records
+                .iter()
+                .any(|record| current.zone_of(&record.name))
+            {
+                answer.rcode = ResponseCode::NXDomain;
+            }
+            answer.authorities.extend(self.soa(&current));
+            break;
+        }
+        for line in answer.answers.clone() {
+            let target = match &line.data {
+                RData::MX(mx) => &mx.exchange,
+                RData::SRV(srv) => &srv.target,
+                _ => continue,
+            };
+            for record_type in [RecordType::A, RecordType::AAAA] {
+                answer.additionals.extend(self.at(target, record_type));
+            }
+        }
+        if question.dnssec_ok {
+            for section in [
+                &mut answer.answers,
+                &mut answer.authorities,
+                &mut answer.additionals,
+            ] {
+                sign(section);
+            }
+        }
+        // Upstreams may use any order.
+        answer.answers.reverse();
+        answer
+    }
+}
+
+fn sign(section: &mut Vec<Record>) {
+    let sets: HashSet<(Name, RecordType)> = section
+        .iter()
+        .map(|record| (record.name.clone(), record.record_type()))
+        .collect();
+    for (owner, covered) in sets {
+        let mut data = u16::from(covered).to_be_bytes().to_vec();
+        data.extend([8; 30]);
+        section.push(Record::from_rdata(
+            owner,
+            300,
+            RData::Unknown {
+                code: RecordType::RRSIG,
+                rdata: NULL::with(data),
+            },
+        ));
+    }
+}
+
+impl Truth for World {
+    async fn lookup(&self, question: &Question) -> Result<Answer, ResolveError> {
+        let key = (question.name.clone(), question.record_type);
+        self.asked.lock().unwrap().push(key.clone());
+        if self.silent.contains(&key) {
+            std::future::pending::<()>().await;
+        }
+        match self.broken.get(&key) {
+            Some(error) => Err(error.clone()),
+            None => Ok(self.answer(question)),
+        }
+    }
+}
+
+/// The built-in defaults with this way of steering, for a gate in 192.168.1.0/24.
+pub(super) fn config(mode: Mode, names: Names) -> Config {
+    let text = "[lan]\naddress = \"192.168.1.2\"\nnetworks = [\"192.168.1.0/24\"]\n";
+    let mut config = Config::parse(
+        text,
+        None,
+        &Interfaces::default(),
+        "nameserver 192.0.2.53\n",
+    )
+    .unwrap();
+    config.steer.mode = mode;
+    config.steer.names = names;
+    config
+}
+
+/// What a configuration asks for, in this world.
+pub(super) fn view(config: &Config, zones: Zones, world: impl Into<Arc<World>>) -> View<World> {
+    View::new(config, zones, Arc::new(Steering::new(config)), world.into())
+}
+
+/// A query with RD=1 and no EDNS.
+pub(super) fn query(owner: &str, record_type: RecordType) -> Message {
+    let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(name(owner), record_type));
+    message
+}
+
+/// The same with EDNS, a payload of 4096 bytes, and DO as told.
+pub(super) fn edns_query(owner: &str, record_type: RecordType, dnssec_ok: bool) -> Message {
+    let mut message = query(owner, record_type);
+    let mut edns = Edns::new();
+    edns.set_max_payload(4096);
+    edns.set_dnssec_ok(dnssec_ok);
+    message.set_edns(edns);
+    message
+}
+
+/// The codes of the Extended DNS Errors of a message.
+pub(super) fn extended_errors(message: &Message) -> Vec<u16> {
+    let Some(edns) = &message.edns else {
+        return Vec::new();
+    };
+    edns.options()
+        .get_all(EdnsCode::from(15))
+        .into_iter()
+        .map(|option| match option {
+            EdnsOption::Unknown(15, data) => u16::from_be_bytes([data[0], data[1]]),
+            other => panic!("not an EDE: {other:?}"),
+        })
+        .collect()
+}
+
+/// A section as text, one record a line: owner, type, data.
+pub(super) fn lines(section: &[Record]) -> Vec<String> {
+    section
+        .iter()
+        .map(|record| format!("{} {} {}", record.name, record.record_type(), record.data))
+        .collect()
+}
