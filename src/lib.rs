@@ -4,6 +4,7 @@ pub mod config;
 pub mod dial;
 pub mod dns;
 pub mod net;
+pub mod proxy;
 pub mod relay;
 pub mod resolve;
 pub mod steer;

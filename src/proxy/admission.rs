@@ -1,0 +1,186 @@
+//! Who gets in: how many connections at once in total, and of one client.
+//!
+//! In total: a listener waits for room before it accepts, so that more connections wait in the kernel. A listener that
+//! waits for its next connection holds no room, because an idle one would keep the others from it; so there may be one
+//! connection more for each listener besides the first.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// The seats, and the limits on them.
+#[derive(Debug)]
+pub(super) struct Admission {
+    seats: Mutex<Seats>,
+    /// Told whenever there may be room.
+    room: Notify,
+}
+
+#[derive(Debug)]
+struct Seats {
+    most: usize,
+    most_per_client: usize,
+    taken: usize,
+    /// Clients without a seat are not in it, so that it is no longer than `taken`.
+    clients: HashMap<IpAddr, usize>,
+}
+
+/// One connection's seat, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    admission: Arc<Admission>,
+    client: IpAddr,
+}
+
+impl Admission {
+    pub(super) fn new(most: usize, most_per_client: usize) -> Arc<Self> {
+        Arc::new(Self {
+            seats: Mutex::new(Seats {
+                most,
+                most_per_client,
+                taken: 0,
+                clients: HashMap::new(),
+            }),
+            room: Notify::new(),
+        })
+    }
+
+    /// Takes other limits; those who are in stay.
+    pub(super) fn limit(&self, most: usize, most_per_client: usize) {
+        let mut seats = self.seats();
+        seats.most = most;
+        seats.most_per_client = most_per_client;
+        drop(seats);
+        self.room.notify_waiters();
+    }
+
+    /// Waits until there is room.
+    pub(super) async fn room(&self) {
+        loop {
+            let mut told = pin!(self.room.notified());
+            told.as_mut().enable();
+            if self.has_room() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// A seat, or `None` where the client has all that it may have.
+    pub(super) fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Seat> {
+        let mut seats = self.seats();
+        let most_per_client = seats.most_per_client;
+        let own = seats.clients.get(&client).copied().unwrap_or(0);
+        if own >= most_per_client {
+            return None;
+        }
+        seats.clients.insert(client, own + 1);
+        seats.taken += 1;
+        Some(Seat {
+            admission: Arc::clone(self),
+            client,
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        let seats = self.seats();
+        seats.taken < seats.most
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        // Every change is complete before anything can panic.
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.admission.seats();
+        seats.taken -= 1;
+        if let Some(own) = seats.clients.get_mut(&self.client) {
+            *own -= 1;
+            if *own == 0 {
+                seats.clients.remove(&self.client);
+            }
+        }
+        drop(seats);
+        // Every listener has to look again: the one told might not get a connection for long.
+        self.admission.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use futures_poll::ready;
+
+    use super::*;
+
+    mod futures_poll {
+        use std::task::{Context, Waker};
+
+        /// Whether a future is done at its first poll.
+        pub(super) fn ready(future: impl Future<Output = ()>) -> bool {
+            let mut context = Context::from_waker(Waker::noop());
+            std::pin::pin!(future).poll(&mut context).is_ready()
+        }
+    }
+
+    const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 1));
+    const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 2));
+
+    #[test]
+    fn one_client_gets_its_limit_and_leaves_the_rest_to_others() {
+        let admission = Admission::new(10, 2);
+        let first = admission.enter(ONE).unwrap();
+        let _second = admission.enter(ONE).unwrap();
+        assert!(admission.enter(ONE).is_none());
+        assert!(admission.enter(TWO).is_some());
+        drop(first);
+        assert!(admission.enter(ONE).is_some());
+    }
+
+    #[test]
+    fn a_client_without_seats_is_forgotten() {
+        let admission = Admission::new(10, 2);
+        drop(admission.enter(ONE));
+        assert!(admission.seats().clients.is_empty());
+        assert_eq!(admission.seats().taken, 0);
+    }
+
+    #[tokio::test]
+    async fn at_the_limit_there_is_room_only_after_someone_left() {
+        let admission = Admission::new(1, 5);
+        assert!(ready(admission.room()));
+        let seat = admission.enter(ONE).unwrap();
+        assert!(!ready(admission.room()));
+        let waiting = tokio::spawn({
+            let admission = Arc::clone(&admission);
+            async move { admission.room().await }
+        });
+        tokio::task::yield_now().await;
+        drop(seat);
+        waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn limits_change_while_someone_waits() {
+        let admission = Admission::new(1, 1);
+        let _seat = admission.enter(ONE).unwrap();
+        let waiting = tokio::spawn({
+            let admission = Arc::clone(&admission);
+            async move { admission.room().await }
+        });
+        tokio::task::yield_now().await;
+        admission.limit(2, 2);
+        waiting.await.unwrap();
+        let _other = admission.enter(ONE).unwrap();
+        admission.limit(1, 1);
+        assert!(!ready(admission.room()));
+        assert!(admission.enter(TWO).is_some());
+    }
+}

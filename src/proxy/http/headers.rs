@@ -1,0 +1,131 @@
+//! PURE. What a proxy changes in the headers it passes on (RFC 9110 section 7.6, RFC 9112 section 6.3).
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderValue, Version};
+
+use super::super::respond::PSEUDONYM;
+
+/// Headers for the next hop only, whether Connection lists them or not.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+];
+
+/// Headers that Connection must not take away: the message would mean something else without them.
+const END_TO_END: [HeaderName; 2] = [http::header::HOST, CONTENT_LENGTH];
+
+/// Takes out what was meant for us alone, and adds us to Via.
+pub(super) fn pass_on(headers: &mut HeaderMap, version: Version) {
+    let listed: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| !END_TO_END.contains(name))
+        .collect();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // Two lengths: the other one is the one that counts.
+        headers.remove(CONTENT_LENGTH);
+    }
+    for name in listed.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    let received = if version == Version::HTTP_10 {
+        "1.0"
+    } else {
+        "1.1"
+    };
+    if let Ok(value) = HeaderValue::try_from(format!("{received} {PSEUDONYM}")) {
+        headers.append(VIA, value);
+    }
+}
+
+/// Whether the message was here before.
+pub(super) fn was_here(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(VIA)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|hop| hop.split_ascii_whitespace().nth(1) == Some(PSEUDONYM))
+}
+
+/// Whether the client wants to speak WebSocket (RFC 6455), which cannot be left out of the request as other upgrades can.
+pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(UPGRADE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn hop_by_hop_headers_stay_here() {
+        let mut map = headers(&[
+            ("connection", "close, X-Hop"),
+            ("connection", "x-other,host,content-length, ,"),
+            ("x-hop", "1"),
+            ("x-other", "1"),
+            ("host", "a.example"),
+            ("content-length", "3"),
+            ("keep-alive", "5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "Basic x"),
+            ("proxy-authenticate", "Basic"),
+            ("authorization", "Basic y"),
+        ]);
+        pass_on(&mut map, Version::HTTP_11);
+        let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "content-length", "host", "via"]);
+    }
+
+    #[test]
+    fn of_two_lengths_the_ambiguous_one_goes() {
+        let mut map = headers(&[("transfer-encoding", "chunked"), ("content-length", "3")]);
+        pass_on(&mut map, Version::HTTP_11);
+        assert!(!map.contains_key("content-length") && !map.contains_key("transfer-encoding"));
+    }
+
+    #[test]
+    fn via_names_every_hop_and_shows_a_loop() {
+        let mut map = headers(&[("via", "1.1 other (sekisho)")]);
+        assert!(!was_here(&map));
+        pass_on(&mut map, Version::HTTP_10);
+        let hops: Vec<_> = map.get_all("via").iter().collect();
+        assert_eq!(hops, ["1.1 other (sekisho)", "1.0 sekisho"]);
+        assert!(was_here(&map));
+        assert!(was_here(&headers(&[("via", "1.1 a, 1.1 sekisho, 1.1 b")])));
+    }
+
+    #[test]
+    fn only_a_websocket_is_an_upgrade_that_matters() {
+        assert!(wants_websocket(&headers(&[("upgrade", "WebSocket")])));
+        assert!(!wants_websocket(&headers(&[("upgrade", "h2c")])));
+    }
+}

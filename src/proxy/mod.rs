@@ -1,0 +1,295 @@
+//! Level 3: sessions, from the accepted connection to the last byte.
+//!
+//! A connection is admitted (`admission`), says where it wants to go (a CONNECT line or an absolute URI in `http`,
+//! an SNI or a Host in `transparent`), is dialed and then carried. Started and stopped by `app`.
+
+mod admission;
+mod http;
+mod respond;
+mod seam;
+mod session;
+pub mod sniff;
+#[cfg(test)]
+mod testing;
+mod transparent;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::admission::{Admission, Seat};
+use self::http::Client;
+use self::seam::{Carry, Dial};
+use crate::config;
+use crate::dial::Dialer;
+use crate::net::{Acl, ClientAddr, Host, Prefixed, accept_loop, prepare_stream};
+use crate::relay::Relay;
+use crate::telemetry::{Metrics, RefusalLabels};
+
+/// What serves the hosts that are ours on a listener shared with transparent HTTP.
+pub trait Site: Send + Sync {
+    /// Whether requests for this host are for the site, and not for an origin.
+    fn owns(&self, host: &Host) -> bool;
+
+    /// Serves the connection to its end; the bytes already read come first.
+    fn serve(
+        &self,
+        stream: Prefixed<TcpStream>,
+        client: ClientAddr,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// What may change while the proxy runs.
+#[derive(Debug)]
+pub struct Live {
+    /// The way to the origins.
+    pub dialer: Arc<Dialer>,
+    /// Who may come in, how many, and how long they may take.
+    pub settings: Settings,
+}
+
+/// Who may come in, how many, and how long they may take.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The networks of the clients; anyone else is closed unread.
+    pub networks: Acl,
+    /// Connections at once; more wait in the kernel.
+    pub max_sessions: usize,
+    /// Connections at once of one client; more are closed.
+    pub max_sessions_per_client: usize,
+    /// How long a session may stay silent.
+    pub idle_timeout: Duration,
+    /// How long a client may take to say where it wants to go.
+    pub sniff_timeout: Duration,
+    /// How many bytes a ClientHello may take.
+    pub sniff_bytes: usize,
+    /// The longest head of an HTTP message, in bytes; on the forward proxy at least 8,192.
+    pub header_bytes: usize,
+    /// The port of the origins that transparent TLS is taken to.
+    pub tls_origin_port: u16,
+    /// The port of the origins that transparent HTTP is taken to where Host names none.
+    pub plain_origin_port: u16,
+}
+
+impl Settings {
+    /// The settings that the configuration asks for.
+    pub fn new(proxy: &config::Proxy, networks: Acl) -> Self {
+        let config::Proxy {
+            http: _,
+            tls: _,
+            plain: _,
+            tls_origin_port,
+            plain_origin_port,
+            max_sessions,
+            max_sessions_per_client,
+            idle_timeout,
+            sniff_timeout,
+            sniff_bytes,
+            header_bytes,
+        } = *proxy;
+        Self {
+            networks,
+            max_sessions,
+            max_sessions_per_client,
+            idle_timeout,
+            sniff_timeout,
+            sniff_bytes,
+            header_bytes,
+            tls_origin_port,
+            plain_origin_port,
+        }
+    }
+}
+
+/// What a session takes once, at its beginning.
+#[derive(Debug)]
+struct State {
+    settings: Settings,
+    dial: Arc<dyn Dial>,
+    /// Made anew with the dialer, so that no pooled connection outlives the rules under which it was made.
+    client: Client,
+}
+
+impl State {
+    fn new(settings: Settings, dial: Arc<dyn Dial>) -> Arc<Self> {
+        let client = http::client(Arc::clone(&dial), settings.header_bytes);
+        Arc::new(Self {
+            settings,
+            dial,
+            client,
+        })
+    }
+}
+
+/// The proxy with all its listeners.
+#[derive(Debug)]
+pub struct Proxy {
+    live: ArcSwap<State>,
+    carry: Arc<dyn Carry>,
+    metrics: Arc<Metrics>,
+    admission: Arc<Admission>,
+    /// No more connections.
+    stop: CancellationToken,
+    /// No more bytes.
+    cut: CancellationToken,
+    sessions: TaskTracker,
+}
+
+/// A connection that was let in.
+struct Admitted {
+    stream: TcpStream,
+    client: ClientAddr,
+    seat: Seat,
+    state: Arc<State>,
+}
+
+impl Proxy {
+    /// A proxy without listeners.
+    pub fn new(live: Live, relay: Arc<Relay>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Self::assemble(live.settings, live.dialer, relay, metrics)
+    }
+
+    fn assemble(
+        settings: Settings,
+        dial: Arc<dyn Dial>,
+        carry: Arc<dyn Carry>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            admission: Admission::new(settings.max_sessions, settings.max_sessions_per_client),
+            live: ArcSwap::new(State::new(settings, dial)),
+            carry,
+            metrics,
+            stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            sessions: TaskTracker::new(),
+        })
+    }
+
+    /// Takes another dialer and other settings from now on; sessions that are open finish with the old ones.
+    pub fn replace(&self, live: Live) {
+        self.put(live.settings, live.dialer);
+    }
+
+    fn put(&self, settings: Settings, dial: Arc<dyn Dial>) {
+        self.admission
+            .limit(settings.max_sessions, settings.max_sessions_per_client);
+        self.live.store(State::new(settings, dial));
+    }
+
+    /// Serves clients that know that we are a proxy (CONNECT, absolute-form), until [`Proxy::stop`].
+    pub async fn serve_forward(self: Arc<Self>, listener: TcpListener) {
+        self.serve(listener, |proxy, admitted| {
+            Box::pin(http::serve(proxy, admitted))
+        })
+        .await;
+    }
+
+    /// Serves clients that take us for the TLS server that they name in their SNI, until [`Proxy::stop`].
+    pub async fn serve_tls(self: Arc<Self>, listener: TcpListener) {
+        self.serve(listener, |proxy, admitted| {
+            Box::pin(transparent::tls::serve(proxy, admitted))
+        })
+        .await;
+    }
+
+    /// Serves clients that take us for the HTTP server that they name in Host, until [`Proxy::stop`]; hosts that
+    /// `site` owns, and requests of HTTP/1.0 that name none, are for the site.
+    pub async fn serve_plain(self: Arc<Self>, listener: TcpListener, site: Option<Arc<dyn Site>>) {
+        self.serve(listener, move |proxy, admitted| {
+            Box::pin(transparent::http::serve(proxy, admitted, site.clone()))
+        })
+        .await;
+    }
+
+    /// Serves the site alone, behind the same admission, until [`Proxy::stop`].
+    pub async fn serve_site(self: Arc<Self>, listener: TcpListener, site: Arc<dyn Site>) {
+        self.serve(listener, move |proxy, admitted| {
+            let site = Arc::clone(&site);
+            Box::pin(async move {
+                let stream = Prefixed::new(Vec::new(), admitted.stream);
+                let served = site.serve(stream, admitted.client);
+                proxy.cut.run_until_cancelled(served).await;
+                drop(admitted.seat);
+            })
+        })
+        .await;
+    }
+
+    /// Accepts no more connections, and lets those that are idle go.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.sessions.close();
+    }
+
+    /// Waits until no session is left; only after [`Proxy::stop`].
+    pub async fn drained(&self) {
+        self.sessions.wait().await;
+    }
+
+    /// Ends every session now, and says how many there were.
+    pub fn cut(&self) -> usize {
+        let count = self.sessions.len();
+        self.cut.cancel();
+        count
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        session: impl Fn(Arc<Self>, Admitted) -> seam::Task<'static, ()>,
+    ) {
+        let admission = Arc::clone(&self.admission);
+        accept_loop(
+            listener,
+            self.stop.clone(),
+            move || {
+                let admission = Arc::clone(&admission);
+                async move { admission.room().await }
+            },
+            move |stream, client, ()| {
+                if let Some(admitted) = self.admit(stream, client) {
+                    self.sessions.spawn(session(Arc::clone(&self), admitted));
+                }
+            },
+        )
+        .await;
+    }
+
+    fn admit(&self, stream: TcpStream, client: ClientAddr) -> Option<Admitted> {
+        let state = self.live.load_full();
+        if !state.settings.networks.contains(client.ip()) {
+            self.refuse(&stream, client, "stranger");
+            return None;
+        }
+        let Some(seat) = self.admission.enter(client.ip()) else {
+            self.refuse(&stream, client, "per-client");
+            return None;
+        };
+        if let Err(error) = prepare_stream(&stream) {
+            tracing::debug!(%client, %error, "the connection ended before it began");
+            return None;
+        }
+        Some(Admitted {
+            stream,
+            client,
+            seat,
+            state,
+        })
+    }
+
+    fn refuse(&self, stream: &TcpStream, client: ClientAddr, reason: &'static str) {
+        tracing::debug!(%client, reason, "connection refused");
+        self.metrics
+            .sessions_refused
+            .get_or_create(&RefusalLabels { reason })
+            .inc();
+        // Answered with RST: nothing of ours is left waiting for a peer that we do not want.
+        stream.set_zero_linger().ok();
+    }
+}

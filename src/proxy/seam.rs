@@ -1,0 +1,53 @@
+//! What a session needs of the rooms below: a way to an origin, and someone who carries the bytes.
+//!
+//! The traits are there so that the tests here can stand in for name resolution and for the network.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::respond::Failure;
+use crate::dial::{Dialed, Dialer};
+use crate::net::Target;
+use crate::relay::{Carried, Relay};
+
+pub(super) type Task<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Reaches origins.
+pub(super) trait Dial: Send + Sync + fmt::Debug {
+    /// As [`Dialer::dial`].
+    fn dial<'a>(&'a self, target: &'a Target) -> Task<'a, Result<Dialed, Failure>>;
+}
+
+impl Dial for Dialer {
+    fn dial<'a>(&'a self, target: &'a Target) -> Task<'a, Result<Dialed, Failure>> {
+        Box::pin(async move { Self::dial(self, target).await.map_err(Failure::from) })
+    }
+}
+
+/// Carries bytes between a client and an origin.
+pub(super) trait Carry: Send + Sync + fmt::Debug {
+    /// As [`Relay::run`].
+    fn carry<'a>(
+        &'a self,
+        client: TcpStream,
+        origin: TcpStream,
+        idle: Duration,
+        stop: &'a CancellationToken,
+    ) -> Task<'a, Carried>;
+}
+
+impl Carry for Relay {
+    fn carry<'a>(
+        &'a self,
+        client: TcpStream,
+        origin: TcpStream,
+        idle: Duration,
+        stop: &'a CancellationToken,
+    ) -> Task<'a, Carried> {
+        Box::pin(self.run(client, origin, idle, stop))
+    }
+}

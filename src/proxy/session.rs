@@ -1,0 +1,149 @@
+//! One session: what it is counted as, and the line that is logged at its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::respond::Failure;
+use crate::dial::Dialed;
+use crate::net::{ClientAddr, Family, Target};
+use crate::relay::{Carried, Ended};
+use crate::telemetry::{
+    FailureLabels, Inbound, InboundLabels, Metrics, Side, TrafficLabels, events,
+};
+
+/// A session that is open.
+#[derive(Debug)]
+pub(super) struct Session {
+    metrics: Arc<Metrics>,
+    client: ClientAddr,
+    inbound: Inbound,
+    begun: Instant,
+}
+
+/// How an origin was reached.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reached {
+    address: SocketAddr,
+    family: Family,
+    attempts: usize,
+    elapsed: Duration,
+}
+
+impl From<&Dialed> for Reached {
+    fn from(dialed: &Dialed) -> Self {
+        Self {
+            address: dialed.address,
+            family: dialed.family,
+            attempts: dialed.attempts,
+            elapsed: dialed.elapsed,
+        }
+    }
+}
+
+impl Session {
+    /// Counts a session as begun, and as open until it is dropped.
+    pub(super) fn begin(metrics: Arc<Metrics>, client: ClientAddr, inbound: Inbound) -> Self {
+        metrics
+            .sessions
+            .get_or_create(&InboundLabels { inbound })
+            .inc();
+        metrics.sessions_active.inc();
+        Self {
+            metrics,
+            client,
+            inbound,
+            begun: now(),
+        }
+    }
+
+    /// Logs and counts what the session carried.
+    pub(super) fn ended(&self, target: &Target, reached: &Reached, carried: &Carried) {
+        let family = reached.family.as_str();
+        for (direction, bytes) in [("sent", carried.sent), ("received", carried.received)] {
+            self.metrics
+                .session_bytes
+                .get_or_create(&TrafficLabels { direction, family })
+                .inc_by(bytes);
+        }
+        let ended = match &carried.ended {
+            Ended::Closed => "closed",
+            Ended::Idle => "idle",
+            Ended::Cut => "cut",
+            Ended::Broken(side, error) => {
+                self.count_failure(*side);
+                tracing::debug!(client = %self.client, %target, %side, %error, "a connection broke");
+                match side {
+                    Side::Client => "broken-client",
+                    Side::Origin => "broken-origin",
+                    Side::Upstream | Side::Sekisho => "broken",
+                }
+            }
+        };
+        tracing::info!(
+            client = %self.client,
+            inbound = self.inbound.as_str(),
+            %target,
+            family,
+            address = %reached.address,
+            attempts = reached.attempts,
+            connect_ms = millis(reached.elapsed),
+            sent = carried.sent,
+            received = carried.received,
+            duration_ms = millis(now() - self.begun),
+            ended,
+            "{}", events::SESSION
+        );
+    }
+
+    /// Logs and counts why the session came to nothing.
+    pub(super) fn failed(&self, target: Option<&Target>, failure: &Failure) {
+        self.count_failure(failure.side);
+        let target = target.map(tracing::field::display);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    client = %self.client,
+                    inbound = self.inbound.as_str(),
+                    target,
+                    side = failure.side.as_str(),
+                    error = %failure,
+                    duration_ms = millis(now() - self.begun),
+                    "session failed"
+                )
+            };
+        }
+        match failure.side {
+            Side::Sekisho => line!(warn),
+            Side::Client | Side::Upstream | Side::Origin => line!(debug),
+        }
+    }
+
+    fn count_failure(&self, side: Side) {
+        let inbound = self.inbound;
+        self.metrics
+            .session_failures
+            .get_or_create(&FailureLabels { inbound, side })
+            .inc();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.metrics.sessions_active.dec();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the duration of a session is only logged"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,144 @@
+//! Clients that do not know that we are there: DNS pointed them to us, and their first bytes say where they want to go.
+//!
+//! The bytes read for that are passed on first and unchanged; then the session is carried as it is.
+
+pub(super) mod http;
+pub(super) mod tls;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::respond::{Failure, Kind};
+use super::session::{Reached, Session};
+use super::{Proxy, State};
+use crate::net::Target;
+use crate::telemetry::Side;
+
+/// Room for the first bytes: a ClientHello of a browser, or a usual head. Grows up to the limit.
+const ROOM: usize = 4_096;
+
+/// How long a refused client may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Reads until `parse` has an answer; it is asked only after bytes that may complete something (`worth`).
+///
+/// Without an answer within the limits, the failure says which one it was.
+async fn sniff<T>(
+    stream: &mut TcpStream,
+    bytes: &mut BytesMut,
+    most: usize,
+    timeout: Duration,
+    worth: impl Fn(&[u8]) -> bool,
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> Result<T, Failure> {
+    let reading = async {
+        // A connection opened in advance may say nothing for long: no room for it yet.
+        stream.readable().await.map_err(gone)?;
+        let mut first = true;
+        loop {
+            let before = bytes.len();
+            let left = most.saturating_sub(before);
+            if left == 0 {
+                return Err(Failure::of_client(
+                    Kind::HeadTooLarge,
+                    format!("the first {most} bytes do not say where to go"),
+                ));
+            }
+            if bytes.capacity() == before {
+                bytes.reserve(before.max(ROOM).min(left));
+            }
+            let mut room = (&mut *bytes).limit(left);
+            if stream.read_buf(&mut room).await.map_err(gone)? == 0 {
+                return Err(Failure::of_client(
+                    Kind::Gone,
+                    "the client ended the connection before it said where to go",
+                ));
+            }
+            let new = bytes.get(before..).unwrap_or_default();
+            if (first || worth(new))
+                && let Some(found) = parse(bytes)
+            {
+                return Ok(found);
+            }
+            first = false;
+        }
+    };
+    match tokio::time::timeout(timeout, reading).await {
+        Ok(sniffed) => sniffed,
+        // A connection opened in advance and not used: words would be taken for the answer to a later request.
+        Err(_) if bytes.is_empty() => {
+            Err(Failure::of_client(Kind::Gone, "the client said nothing"))
+        }
+        Err(_) => Err(Failure::of_client(
+            Kind::HeadTimeout,
+            "the client did not say in time where to go",
+        )),
+    }
+}
+
+fn gone(error: io::Error) -> Failure {
+    Failure::of_client(Kind::Gone, format!("the connection broke: {error}"))
+}
+
+/// Dials the target, passes on what was read and carries the rest. Where there is nothing to carry, the client is given
+/// back with the reason.
+async fn carry(
+    proxy: &Proxy,
+    state: &Arc<State>,
+    session: &Session,
+    client: TcpStream,
+    target: &Target,
+    read: BytesMut,
+) -> Result<(), (TcpStream, Failure)> {
+    let idle = state.settings.idle_timeout;
+    let begun = async {
+        let mut dialed = state.dial.dial(target).await?;
+        match tokio::time::timeout(idle, dialed.stream.write_all(&read)).await {
+            Ok(Ok(())) => Ok(dialed),
+            Ok(Err(error)) => Err(Failure::new(
+                Kind::ResponseBroken,
+                Side::Origin,
+                format!("{target} ended the connection: {error}"),
+            )),
+            Err(_) => Err(Failure::new(
+                Kind::ResponseTimeout,
+                Side::Origin,
+                format!("{target} does not read"),
+            )),
+        }
+    };
+    let dialed = match proxy.cut.run_until_cancelled(begun).await {
+        None => return Ok(()),
+        Some(Ok(dialed)) => dialed,
+        Some(Err(failure)) => return Err((client, failure)),
+    };
+    let reached = Reached::from(&dialed);
+    let first = u64::try_from(read.len()).unwrap_or(u64::MAX);
+    // A tunnel may live for hours and needs none of these bytes any more.
+    drop(read);
+    let mut carried = proxy
+        .carry
+        .carry(client, dialed.stream, idle, &proxy.cut)
+        .await;
+    carried.sent += first;
+    session.ended(target, &reached, &carried);
+    Ok(())
+}
+
+/// Says the last word and makes sure that it can be read: closing while the client still sends would throw it away.
+async fn farewell(mut stream: TcpStream, words: &[u8]) {
+    const MOST_DISCARDED: u64 = 64 * 1024;
+    let saying = async {
+        stream.write_all(words).await?;
+        stream.shutdown().await?;
+        let mut rest = (&mut stream).take(MOST_DISCARDED);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // The client need not listen.
+    tokio::time::timeout(FAREWELL, saying).await.ok();
+}

@@ -1,0 +1,76 @@
+//! Transparent TLS: the SNI says where to go; nothing is decrypted.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::super::respond::{Failure, Kind};
+use super::super::session::Session;
+use super::super::sniff::tls::{Sniffed, sniff};
+use super::super::{Admitted, Proxy};
+use crate::net::{Host, Target};
+use crate::telemetry::Inbound;
+
+/// Serves one connection.
+pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
+    let Admitted {
+        mut stream,
+        client,
+        seat: _seat,
+        state,
+    } = admitted;
+    let settings = &state.settings;
+    let mut bytes = BytesMut::new();
+    let reading = super::sniff(
+        &mut stream,
+        &mut bytes,
+        settings.sniff_bytes,
+        settings.sniff_timeout,
+        |_| true,
+        answer,
+    );
+    let Some(sniffed) = proxy.cut.run_until_cancelled(reading).await else {
+        return;
+    };
+    if bytes.is_empty() {
+        // Opened in advance, and never used.
+        return;
+    }
+    let session = Session::begin(Arc::clone(&proxy.metrics), client, Inbound::Tls);
+    let (stream, failure) = match sniffed.and_then(|answer| answer) {
+        Ok(host) => {
+            let target = Target::new(host, settings.tls_origin_port);
+            match super::carry(&proxy, &state, &session, stream, &target, bytes).await {
+                Ok(()) => return,
+                Err((stream, failure)) => {
+                    session.failed(Some(&target), &failure);
+                    (stream, failure)
+                }
+            }
+        }
+        Err(failure) => {
+            session.failed(None, &failure);
+            (stream, failure)
+        }
+    };
+    drop(session);
+    if !matches!(failure.kind, Kind::Gone | Kind::Version) {
+        let words = failure.alert();
+        proxy
+            .cut
+            .run_until_cancelled(super::farewell(stream, &words))
+            .await;
+    }
+}
+
+fn answer(bytes: &[u8]) -> Option<Result<Host, Failure>> {
+    let (kind, why) = match sniff(bytes) {
+        Sniffed::NeedMore => return None,
+        Sniffed::Found(host) => return Some(Ok(host)),
+        Sniffed::NoName => (Kind::NoName, "the ClientHello names no server"),
+        // Who does not speak TLS could not read an alert.
+        Sniffed::NotTls => (Kind::Version, "the client does not speak TLS"),
+        Sniffed::Malformed(why) => (Kind::BadRequest, why),
+    };
+    Some(Err(Failure::of_client(kind, why)))
+}
