@@ -9,3 +9,4 @@ pub mod relay;
 pub mod resolve;
 pub mod steer;
 pub mod telemetry;
+pub mod web;
