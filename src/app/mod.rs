@@ -1,0 +1,140 @@
+//! Level 4: puts the rooms together: builds, runs, reloads and stops one gate.
+//!
+//! Start: everything is read, then every socket is bound, then privileges are dropped, then the parts are built, then
+//! they serve. Nothing listens before everything is valid, and nothing runs as root that need not.
+//! Called by `cli`, which runs it, and by its demonstration, which runs one inside its own process.
+
+mod limits;
+mod privileges;
+mod reload;
+mod running;
+mod sockets;
+mod state;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub use privileges::PrivilegesError;
+pub use running::{Running, StopReport};
+pub use sockets::{BindError, Kind};
+
+use crate::config::Config;
+use crate::dns::local::{ZoneProblem, Zones};
+use crate::telemetry::events;
+use running::Signals;
+use sockets::Sockets;
+
+/// How long the process waits, after everything has stopped, for threads that are busy in a system call.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+
+/// A gate that is bound, and does not serve yet.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    zones: Zones,
+    sockets: Sockets,
+}
+
+/// Why a gate did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// Local zones that do not load.
+    #[error("{}", lines(.0))]
+    Zones(Vec<ZoneProblem>),
+    /// A socket that cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Root that cannot be given up.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegesError),
+    /// The runtime or a thread of ours.
+    #[error("could not start {0}")]
+    Start(&'static str, #[source] io::Error),
+    /// A part that should have served on.
+    #[error("{0} ended by itself")]
+    Ended(&'static str),
+}
+
+fn lines(problems: &[ZoneProblem]) -> String {
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Reads what `run` would read besides the configuration itself, and binds nothing. Returns every problem.
+pub fn check(config: &Config) -> Vec<String> {
+    let mut problems = match state::zones(config) {
+        Ok(_) => Vec::new(),
+        Err(found) => found.iter().map(ToString::to_string).collect(),
+    };
+    if let Some(user) = &config.user
+        && let Err(error) = privileges::find(user)
+    {
+        problems.push(error.to_string());
+    }
+    problems
+}
+
+impl App {
+    /// Loads the zones, binds every socket, and becomes `config.user` where started as root.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`] when something does not load, cannot be bound, or root cannot be given up.
+    pub fn build(config: Config) -> Result<Self, AppError> {
+        let zones = state::zones(&config).map_err(AppError::Zones)?;
+        let user = match (&config.user, privileges::is_root()) {
+            (Some(user), true) => Some(privileges::find(user)?),
+            _ => None,
+        };
+        limits::raise_open_files(config.proxy.max_sessions);
+        let sockets = Sockets::bind(&config)?;
+        match user {
+            Some(user) => privileges::drop_to(&user)?,
+            None if privileges::is_root() => {
+                tracing::warn!("running as root, because `user` is \"\"");
+            }
+            None => {}
+        }
+        Ok(Self {
+            config,
+            zones,
+            sockets,
+        })
+    }
+
+    /// What is bound, and where.
+    pub fn bound(&self) -> Vec<(Kind, SocketAddr)> {
+        self.sockets.bound()
+    }
+
+    /// Serves until SIGTERM or SIGINT, and reloads on SIGHUP.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`] when a part cannot start, or ends by itself.
+    pub fn run(self) -> Result<(), AppError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("sekisho")
+            .build()
+            .map_err(|error| AppError::Start("the runtime", error))?;
+        let result = runtime.block_on(self.serve());
+        runtime.shutdown_timeout(RUNTIME_END);
+        result
+    }
+
+    async fn serve(self) -> Result<(), AppError> {
+        let mut signals =
+            Signals::new().map_err(|error| AppError::Start("signal handling", error))?;
+        for (kind, addr) in self.bound() {
+            tracing::info!(%kind, %addr, "{}", events::LISTENING);
+        }
+        let running = self.start()?;
+        tracing::info!("{}", events::READY);
+        running.until_stopped(&mut signals).await
+    }
+}

@@ -1,0 +1,75 @@
+//! From root to an ordinary user, once every socket is bound.
+
+use std::ffi::CString;
+
+use nix::errno::Errno;
+use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
+
+/// Why privileges were not dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegesError {
+    /// The user is not in the system's table.
+    #[error(
+        "user: there is no user `{0}` on this machine; write the name of one, or \"\" to stay root"
+    )]
+    Unknown(String),
+    /// A call failed.
+    #[error("could not become the user `{user}`: {step} failed")]
+    Failed {
+        /// The user.
+        user: String,
+        /// The call.
+        step: &'static str,
+        /// Why.
+        source: Errno,
+    },
+    /// Root could be had back.
+    #[error("still root after becoming the user `{0}`")]
+    StillRoot(String),
+}
+
+/// Whether this process runs as root.
+pub(super) fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Looks the user up, so that a misspelt one is found before anything is bound.
+pub(super) fn find(user: &str) -> Result<User, PrivilegesError> {
+    match User::from_name(user) {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(PrivilegesError::Unknown(user.to_owned())),
+        Err(source) => Err(PrivilegesError::Failed {
+            user: user.to_owned(),
+            step: "looking it up",
+            source,
+        }),
+    }
+}
+
+/// Becomes the user, its groups included, for good: every thread, and no way back.
+pub(super) fn drop_to(user: &User) -> Result<(), PrivilegesError> {
+    let failed = |step| {
+        let user = user.name.clone();
+        move |source| PrivilegesError::Failed { user, step, source }
+    };
+    let name = CString::new(user.name.as_str())
+        .map_err(|_| PrivilegesError::Unknown(user.name.clone()))?;
+    initgroups(&name, user.gid).map_err(failed("initgroups"))?;
+    setgid(user.gid).map_err(failed("setgid"))?;
+    setuid(user.uid).map_err(failed("setuid"))?;
+    if !user.uid.is_root() && (is_root() || setuid(0.into()).is_ok()) {
+        return Err(PrivilegesError::StillRoot(user.name.clone()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_that_does_not_exist_is_named() {
+        let error = find("no-such-user-here").unwrap_err().to_string();
+        assert!(error.contains("`no-such-user-here`"), "{error}");
+    }
+}

@@ -1,0 +1,200 @@
+//! A new configuration in a running gate.
+//!
+//! The whole next state is read and built first; only then does each live part take its new pointer. What cannot
+//! change in a running process is reported and stays as it is.
+
+use std::sync::Arc;
+
+use super::running::Running;
+use super::state::{self, State};
+use crate::config::{Config, ConfigError, Dns, Lan, Log, Mode, Proxy, Web};
+use crate::telemetry::{ReloadLabels, chain, events, set_level};
+
+/// Reads the configuration again and puts it in force; a bad one changes nothing and says why.
+pub(super) fn reload(running: &mut Running) {
+    let outcome = match next(running) {
+        Ok((config, state)) => {
+            apply(running, config, state);
+            tracing::info!("{}", events::RELOADED);
+            "done"
+        }
+        Err(problems) => {
+            for problem in problems {
+                tracing::error!(%problem, "{}", events::RELOAD_FAILED);
+            }
+            "failed"
+        }
+    };
+    running
+        .metrics
+        .reloads
+        .get_or_create(&ReloadLabels { outcome })
+        .inc();
+}
+
+/// The next state, complete, or everything that is wrong with it.
+fn next(running: &Running) -> Result<(Config, State), Vec<String>> {
+    let path = running.config.path.as_deref();
+    let mut config = Config::load(path).map_err(|error| match error {
+        ConfigError::Problems(problems) => problems.0.iter().map(ToString::to_string).collect(),
+        error => vec![chain(&error)],
+    })?;
+    for key in keep_fixed(&mut config, &running.config) {
+        tracing::warn!(key, "needs a restart; the old value stays");
+    }
+    let zones = state::zones(&config)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let state = State::new(&config, zones, &running.resolver, &running.metrics);
+    Ok((config, state))
+}
+
+fn apply(running: &mut Running, config: Config, state: State) {
+    let State {
+        view,
+        live,
+        steering,
+    } = state;
+    running
+        .resolver
+        .reconfigure(&config.dns.upstream, &config.dns.cache);
+    running.dns.replace(view, config.dns.max_queries);
+    running.proxy.replace(live);
+    running
+        .site
+        .update(&config.lan, running.forward, Arc::clone(&steering));
+    set_level(config.log.level);
+    running.config = config;
+}
+
+/// Puts back what cannot change in a running process, and names it. Every key is looked at here: a new one does not
+/// compile until it is.
+fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    let Config {
+        path: _,
+        user,
+        lan:
+            Lan {
+                address,
+                networks: _,
+                domain: _,
+                allow_public: _,
+            },
+        dns:
+            Dns {
+                listen: dns_listen,
+                zones: _,
+                zones_required: _,
+                max_queries: _,
+                max_connections,
+                tcp_idle_timeout,
+                upstream: _,
+                cache: _,
+            },
+        steer,
+        rules: _,
+        proxy:
+            Proxy {
+                http,
+                tls,
+                tls_origin_port: _,
+                plain,
+                plain_origin_port: _,
+                max_sessions: _,
+                max_sessions_per_client: _,
+                idle_timeout: _,
+                sniff_timeout: _,
+                sniff_bytes: _,
+                header_bytes: _,
+            },
+        egress: _,
+        web: Web {
+            listen: web_listen,
+            admin,
+        },
+        log: Log { level: _, format },
+    } = new;
+    keep(&mut kept, "user", user, &old.user);
+    keep(&mut kept, "lan.address", address, &old.lan.address);
+    keep(&mut kept, "dns.listen", dns_listen, &old.dns.listen);
+    keep(
+        &mut kept,
+        "dns.max-connections",
+        max_connections,
+        &old.dns.max_connections,
+    );
+    keep(
+        &mut kept,
+        "dns.tcp-idle-timeout",
+        tcp_idle_timeout,
+        &old.dns.tcp_idle_timeout,
+    );
+    keep(&mut kept, "proxy.http", http, &old.proxy.http);
+    keep(&mut kept, "proxy.tls", tls, &old.proxy.tls);
+    keep(&mut kept, "proxy.plain", plain, &old.proxy.plain);
+    keep(&mut kept, "web.listen", web_listen, &old.web.listen);
+    keep(&mut kept, "web.admin", admin, &old.web.admin);
+    keep(&mut kept, "log.format", format, &old.log.format);
+    // Steering needs the transparent listeners, which are bound only at the start. Switching it off needs nothing.
+    if old.steer.mode == Mode::Off && steer.mode != Mode::Off {
+        kept.push("steer.mode");
+        steer.mode = Mode::Off;
+    }
+    kept
+}
+
+fn keep<T: Clone + PartialEq>(
+    kept: &mut Vec<&'static str>,
+    key: &'static str,
+    new: &mut T,
+    old: &T,
+) {
+    if new != old {
+        kept.push(key);
+        old.clone_into(new);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Interfaces;
+
+    fn parse(text: &str) -> Config {
+        let interfaces = Interfaces::of(&[("eth0", "192.168.1.2/24")], Some("eth0"));
+        Config::parse(text, None, &interfaces, "nameserver 192.0.2.53\n").unwrap()
+    }
+
+    #[test]
+    fn listeners_and_the_user_stay_and_policy_and_limits_change() {
+        let old = parse("");
+        let mut new = parse(
+            "user = \"\"\n[dns]\nlisten = [\"lan:5353\"]\n[proxy]\nhttp = []\nmax-sessions = 7\n\
+             [steer]\nmode = \"address\"\n[web]\nadmin = []\n[log]\nformat = \"json\"\nlevel = \"debug\"\n",
+        );
+        assert_eq!(
+            keep_fixed(&mut new, &old),
+            [
+                "user",
+                "dns.listen",
+                "proxy.http",
+                "web.admin",
+                "log.format"
+            ]
+        );
+        assert_eq!(new.dns.listen, old.dns.listen);
+        assert_eq!(new.user, old.user);
+        assert_eq!((new.steer.mode, new.proxy.max_sessions), (Mode::Address, 7));
+        assert_ne!(new.log.level, old.log.level);
+    }
+
+    #[test]
+    fn steering_is_switched_on_only_by_a_restart() {
+        let off = parse("[steer]\nmode = \"off\"");
+        let mut on = parse("");
+        assert_eq!(keep_fixed(&mut on, &off), ["steer.mode"]);
+        assert_eq!(on.steer.mode, Mode::Off);
+        let mut off = off;
+        assert!(keep_fixed(&mut off, &parse("")).is_empty());
+    }
+}

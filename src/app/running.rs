@@ -1,0 +1,281 @@
+//! A gate that serves: its parts, how they are told of a reload, and how they stop.
+//!
+//! Stop: no new sessions, those that run get ten seconds to end, DNS answers until then, the admin listener goes last.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::state::State;
+use super::{App, AppError, reload};
+use crate::config::Config;
+use crate::dns;
+use crate::net::{ClientAddr, Host, Prefixed};
+use crate::proxy::{Proxy, Site as OwnSite};
+use crate::relay::Relay;
+use crate::resolve::Resolver;
+use crate::telemetry::{Metrics, events};
+use crate::web::{self, AdminHandle, Readiness, Site};
+
+/// How long sessions may go on after the stop was asked for.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A gate that serves until it is stopped.
+#[derive(Debug)]
+pub struct Running {
+    pub(super) config: Config,
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) dns: Arc<dns::Handler>,
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) site: Arc<Site>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) forward: Option<SocketAddr>,
+    readiness: Arc<Readiness>,
+    admin: Option<AdminHandle>,
+    parts: JoinSet<&'static str>,
+    stop_dns: CancellationToken,
+    stop_web: CancellationToken,
+}
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopReport {
+    /// Sessions that did not end by themselves in time.
+    pub cut: usize,
+}
+
+/// The signals that a gate listens to.
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next signal that means something.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hang_up.recv() => Told::Reload,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while self.next().await != Told::Stop {}
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
+}
+
+impl App {
+    /// Serves from now on, on the runtime of the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError::Start`] when a socket or a thread cannot be had.
+    pub fn start(self) -> Result<Running, AppError> {
+        let Self {
+            config,
+            zones,
+            sockets,
+        } = self;
+        let bound = |error| AppError::Start("a listener", error);
+        let forward = sockets
+            .http
+            .first()
+            .and_then(|listener| listener.local_addr().ok());
+        let metrics = Arc::new(Metrics::new());
+        let resolver = Arc::new(Resolver::new(
+            &config.dns.upstream,
+            &config.dns.cache,
+            Arc::clone(&metrics),
+        ));
+        let state = State::new(&config, zones, &resolver, &metrics);
+        let dns = Arc::new(dns::Handler::new(
+            state.view,
+            config.dns.max_queries,
+            Arc::clone(&metrics),
+        ));
+        let relay = Arc::new(Relay::new(Arc::clone(&metrics)));
+        let proxy = Proxy::new(state.live, relay, Arc::clone(&metrics));
+        let site = Arc::new(Site::new(
+            &config.lan,
+            forward,
+            state.steering,
+            Arc::clone(&metrics),
+        ));
+        let readiness = Arc::new(Readiness::new());
+        let admin = if sockets.admin.is_empty() {
+            None
+        } else {
+            let networks = config.lan.networks.clone();
+            let admin = web::spawn(
+                sockets.admin,
+                Arc::clone(&metrics),
+                Arc::clone(&readiness),
+                networks,
+            );
+            Some(admin.map_err(|error| AppError::Start("the admin thread", error))?)
+        };
+
+        let mut parts = JoinSet::new();
+        let stop_dns = CancellationToken::new();
+        let stop_web = CancellationToken::new();
+        let limits = dns::Limits {
+            max_connections: config.dns.max_connections,
+            tcp_idle_timeout: config.dns.tcp_idle_timeout,
+        };
+        let (handler, stop) = (Arc::clone(&dns), stop_dns.clone());
+        let (udp, tcp) = (sockets.dns_udp, sockets.dns_tcp);
+        parts.spawn(async move {
+            if let Err(error) = dns::serve(handler, udp, tcp, limits, stop).await {
+                tracing::error!(%error, "DNS ended");
+            }
+            "DNS"
+        });
+        for listener in sockets.http {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(bound)?;
+            let proxy = Arc::clone(&proxy);
+            parts.spawn(async move {
+                proxy.serve_forward(listener).await;
+                "the forward proxy"
+            });
+        }
+        for listener in sockets.tls {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(bound)?;
+            let proxy = Arc::clone(&proxy);
+            parts.spawn(async move {
+                proxy.serve_tls(listener).await;
+                "transparent TLS"
+            });
+        }
+        for plain in sockets.plain {
+            let listener = tokio::net::TcpListener::from_std(plain.listener).map_err(bound)?;
+            let proxy = Arc::clone(&proxy);
+            let site: Option<Arc<dyn OwnSite>> = plain
+                .shared
+                .then(|| Arc::new(SharedSite(Arc::clone(&site))) as _);
+            parts.spawn(async move {
+                proxy.serve_plain(listener, site).await;
+                "transparent HTTP"
+            });
+        }
+        for listener in sockets.web {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(bound)?;
+            let (site, stop) = (Arc::clone(&site), stop_web.clone());
+            parts.spawn(async move {
+                site.serve(listener, stop).await;
+                "the web listener"
+            });
+        }
+        readiness.set(web::State::Ready);
+        Ok(Running {
+            config,
+            resolver,
+            dns,
+            proxy,
+            site,
+            metrics,
+            forward,
+            readiness,
+            admin,
+            parts,
+            stop_dns,
+            stop_web,
+        })
+    }
+}
+
+impl Running {
+    /// Serves until a signal says stop; reloads when one says so.
+    pub(super) async fn until_stopped(mut self, signals: &mut Signals) -> Result<(), AppError> {
+        loop {
+            tokio::select! {
+                told = signals.next() => match told {
+                    Told::Stop => break,
+                    Told::Reload => reload::reload(&mut self),
+                },
+                part = self.ended() => return Err(AppError::Ended(part)),
+            }
+        }
+        tracing::info!(seconds = DRAIN.as_secs(), "{}", events::DRAINING);
+        // A second signal means: now.
+        let report = self.stop(signals.stop()).await;
+        tracing::info!(cut = report.cut, "{}", events::STOPPED);
+        Ok(())
+    }
+
+    /// Waits for a part to end by itself, which none should.
+    async fn ended(&mut self) -> &'static str {
+        let admin = async {
+            match &self.admin {
+                Some(admin) => admin.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = admin => "the admin listener",
+            ended = self.parts.join_next() => match ended {
+                Some(Ok(part)) => part,
+                Some(Err(_)) => "a part that panicked",
+                None => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Stops: takes no more sessions, lets those that run end for ten seconds or until `hurry`, then ends them.
+    pub async fn stop(mut self, hurry: impl Future<Output = ()>) -> StopReport {
+        self.readiness.set(web::State::Draining);
+        self.proxy.stop();
+        let drained = tokio::select! {
+            drained = tokio::time::timeout(DRAIN, self.proxy.drained()) => drained.is_ok(),
+            () = hurry => false,
+        };
+        let cut = if drained { 0 } else { self.proxy.cut() };
+        self.stop_dns.cancel();
+        self.stop_web.cancel();
+        while self.parts.join_next().await.is_some() {}
+        if let Some(admin) = self.admin.take() {
+            admin.stop();
+        }
+        StopReport { cut }
+    }
+}
+
+/// The web site as the transparent proxy sees it: the two rooms do not know each other.
+#[derive(Debug)]
+struct SharedSite(Arc<Site>);
+
+impl OwnSite for SharedSite {
+    fn owns(&self, host: &Host) -> bool {
+        self.0.owns(host)
+    }
+
+    fn serve(
+        &self,
+        stream: Prefixed<tokio::net::TcpStream>,
+        client: ClientAddr,
+    ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(Arc::clone(&self.0).serve_stream(stream, client))
+    }
+}

@@ -1,0 +1,227 @@
+//! Every socket, bound before anything serves and before privileges are dropped.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use crate::config::{Config, Mode};
+use crate::net::{ListenAddr, bind_tcp, bind_udp};
+
+/// How often a free port is looked for that UDP and TCP can share.
+const PORT_TRIES: usize = 32;
+
+/// What a listening socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// DNS over UDP.
+    DnsUdp,
+    /// DNS over TCP.
+    DnsTcp,
+    /// Forward proxy.
+    Http,
+    /// Transparent TLS.
+    Tls,
+    /// Transparent HTTP, shared with the web where both have the address.
+    Plain,
+    /// PAC.
+    Web,
+    /// Metrics and health.
+    Admin,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DnsUdp => "dns-udp",
+            Self::DnsTcp => "dns-tcp",
+            Self::Http => "http",
+            Self::Tls => "tls",
+            Self::Plain => "plain",
+            Self::Web => "web",
+            Self::Admin => "admin",
+        })
+    }
+}
+
+/// A socket that could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("could not listen on {address} for {kind}: {source}; {}", hint(source))]
+pub struct BindError {
+    kind: Kind,
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// The sockets of one gate.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) dns_udp: Vec<UdpSocket>,
+    pub(super) dns_tcp: Vec<TcpListener>,
+    pub(super) http: Vec<TcpListener>,
+    pub(super) tls: Vec<TcpListener>,
+    pub(super) plain: Vec<Plain>,
+    pub(super) web: Vec<TcpListener>,
+    pub(super) admin: Vec<TcpListener>,
+}
+
+/// A listener of transparent HTTP.
+#[derive(Debug)]
+pub(super) struct Plain {
+    pub(super) listener: TcpListener,
+    /// Whether the web is served on it, too, for the hosts that are ours.
+    pub(super) shared: bool,
+}
+
+impl Sockets {
+    /// Binds everything that the configuration asks for; the transparent listeners only where names are steered.
+    pub(super) fn bind(config: &Config) -> Result<Self, BindError> {
+        let steered = config.steer.mode != Mode::Off;
+        let mut dns_udp = Vec::new();
+        let mut dns_tcp = Vec::new();
+        for address in &config.dns.listen {
+            let (udp, tcp) = bind_dns(address.0)?;
+            dns_udp.push(udp);
+            dns_tcp.push(tcp);
+        }
+        let transparent = |addresses: &[ListenAddr], kind| {
+            if steered {
+                bind_all(addresses, kind)
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        let tls = transparent(&config.proxy.tls, Kind::Tls)?;
+        let plain = transparent(&config.proxy.plain, Kind::Plain)?
+            .into_iter()
+            .zip(&config.proxy.plain)
+            .map(|(listener, address)| Plain {
+                listener,
+                shared: config.web.listen.contains(address),
+            })
+            .collect();
+        let own: Vec<ListenAddr> = config
+            .web
+            .listen
+            .iter()
+            .filter(|address| !(steered && config.proxy.plain.contains(address)))
+            .copied()
+            .collect();
+        Ok(Self {
+            dns_udp,
+            dns_tcp,
+            http: bind_all(&config.proxy.http, Kind::Http)?,
+            tls,
+            plain,
+            web: bind_all(&own, Kind::Web)?,
+            admin: bind_all(&config.web.admin, Kind::Admin)?,
+        })
+    }
+
+    /// What is bound, and where; a shared listener is named for both of its uses.
+    pub(super) fn bound(&self) -> Vec<(Kind, SocketAddr)> {
+        let tcp = |kind, listeners: &[TcpListener]| -> Vec<(Kind, SocketAddr)> {
+            listeners
+                .iter()
+                .filter_map(|listener| Some((kind, listener.local_addr().ok()?)))
+                .collect()
+        };
+        let udp = self
+            .dns_udp
+            .iter()
+            .filter_map(|socket| socket.local_addr().ok());
+        let mut bound: Vec<_> = udp.map(|address| (Kind::DnsUdp, address)).collect();
+        bound.extend(tcp(Kind::DnsTcp, &self.dns_tcp));
+        bound.extend(tcp(Kind::Http, &self.http));
+        bound.extend(tcp(Kind::Tls, &self.tls));
+        for plain in &self.plain {
+            if let Ok(address) = plain.listener.local_addr() {
+                bound.push((Kind::Plain, address));
+                if plain.shared {
+                    bound.push((Kind::Web, address));
+                }
+            }
+        }
+        bound.extend(tcp(Kind::Web, &self.web));
+        bound.extend(tcp(Kind::Admin, &self.admin));
+        bound
+    }
+}
+
+fn bind_all(addresses: &[ListenAddr], kind: Kind) -> Result<Vec<TcpListener>, BindError> {
+    addresses
+        .iter()
+        .map(|address| {
+            bind_tcp(address.0).map_err(|source| BindError {
+                kind,
+                address: address.0,
+                source,
+            })
+        })
+        .collect()
+}
+
+/// UDP and TCP on one port, also where that port is "a free one": a client goes from UDP to TCP by the same number.
+fn bind_dns(address: SocketAddr) -> Result<(UdpSocket, TcpListener), BindError> {
+    let failed = |kind| {
+        move |source| BindError {
+            kind,
+            address,
+            source,
+        }
+    };
+    let mut tries = PORT_TRIES;
+    loop {
+        let udp = bind_udp(address).map_err(failed(Kind::DnsUdp))?;
+        let mut same = address;
+        same.set_port(udp.local_addr().map_err(failed(Kind::DnsUdp))?.port());
+        match bind_tcp(same) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error)
+                if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && tries > 0 =>
+            {
+                tries -= 1;
+            }
+            Err(source) => return Err(failed(Kind::DnsTcp)(source)),
+        }
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program holds it, `ss -lnp` shows which: stop it, or write another address"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE: start as root (sekisho then becomes `user`), or write a higher port"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have the address: write one that `ip address` shows"
+        }
+        _ => "write another address",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn udp_and_tcp_share_the_free_port() {
+        let (udp, tcp) = bind_dns("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_eq!(udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_port_in_use_is_reported_with_what_to_do() {
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = holder.local_addr().unwrap();
+        let error = bind_all(&[ListenAddr(address)], Kind::Http)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with(&format!("could not listen on {address} for http: ")),
+            "{error}"
+        );
+        assert!(error.contains("ss -lnp"), "{error}");
+    }
+}

@@ -1,0 +1,194 @@
+//! `sekisho demo`: a small internet on loopback, a real gate in front of it, and what a client of that gate gets.
+//!
+//! No packet leaves the machine, no port is fixed, nothing needs root and no configuration is read. The command starts
+//! [`Internet`], puts a gate in front of it whose only upstream is that internet's DNS, walks it with [`steps`] and
+//! shows a [`Report`].
+
+mod certificates;
+mod client;
+mod internet;
+mod judge;
+mod report;
+mod steps;
+mod zone;
+
+use std::net::Ipv4Addr;
+
+use clap::ValueEnum;
+
+use internet::Internet;
+use judge::{Gate, Row, Session};
+use report::Report;
+use steps::steps;
+use zone::Place;
+
+use super::{Exit, output};
+use crate::app::{App, AppError, Kind, Running};
+use crate::config::{Config, Problems};
+use crate::net::Interfaces;
+use crate::telemetry::chain;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// How the gate steers clients
+    #[arg(long, value_enum, default_value_t = ModeArgument::Ipv6Only)]
+    mode: ModeArgument,
+    /// Leave everything running and print lines to try, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModeArgument {
+    /// Not at all
+    Off,
+    /// Names that have IPv6 only
+    Ipv6Only,
+    /// Every name
+    Address,
+}
+
+impl ModeArgument {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Ipv6Only => "ipv6-only",
+            Self::Address => "address",
+        }
+    }
+}
+
+/// Why the demo could not be shown.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error("could not start the demo")]
+    Start(#[source] std::io::Error),
+    #[error("could not configure the gate of the demo: {0}")]
+    Config(Problems),
+    #[error("could not start the gate of the demo")]
+    Gate(#[from] AppError),
+    #[error("the gate of the demo did not bind {0}")]
+    Unbound(Kind),
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let shown = runtime
+        .map_err(DemoError::Start)
+        .and_then(|runtime| runtime.block_on(show(arguments)));
+    match shown {
+        Ok(true) => Exit::Good,
+        Ok(false) => Exit::Failed,
+        Err(error) => {
+            output::error(&chain(&error));
+            Exit::Failed
+        }
+    }
+}
+
+/// Shows everything; whether all of it held.
+async fn show(arguments: &Arguments) -> Result<bool, DemoError> {
+    let internet = Internet::start().map_err(DemoError::Start)?;
+    let (gate, running) = start_gate(&internet, arguments.mode)?;
+    let rows = steps(&gate, &internet).await;
+    let report = Report::new(&gate, &internet, rows);
+    let ca = if arguments.keep {
+        Some(
+            internet
+                .write_ca(&std::env::temp_dir())
+                .map_err(DemoError::Start)?,
+        )
+    } else {
+        None
+    };
+    let commands = report.commands(ca.as_ref().map(|file| file.path()));
+    if arguments.json {
+        output::data(&report.json());
+    } else {
+        output::data(&report.text(output::colour()));
+        output::data(if arguments.keep {
+            "\nTry it yourself:\n"
+        } else {
+            "\nTo try it yourself, run it with --keep; then lines like these work, with the ports of that run:\n"
+        });
+        for command in &commands {
+            output::data(&format!("  {command}\n"));
+        }
+    }
+    if arguments.keep {
+        if arguments.json {
+            for command in &commands {
+                output::note(command);
+            }
+        }
+        output::note("Running until Ctrl-C");
+        // Where the signal cannot be waited for, there is no reason to stay.
+        tokio::signal::ctrl_c().await.ok();
+    }
+    running.stop(std::future::ready(())).await;
+    Ok(report.ok())
+}
+
+/// A real gate on loopback whose only upstream is the demo's DNS, and which may, for once, go to loopback.
+fn start_gate(internet: &Internet, mode: ModeArgument) -> Result<(Gate, Running), DemoError> {
+    let text = format!(
+        "user = \"\"\n\
+         [lan]\naddress = \"127.0.0.1\"\n\
+         [dns]\nlisten = [\"lan:0\"]\n\
+         [dns.upstream]\nservers = [\"{dns}\"]\n\
+         [steer]\nmode = \"{mode}\"\n\
+         [proxy]\nhttp = [\"lan:0\"]\ntls = [\"lan:0\"]\ntls-origin-port = {tls}\nplain = [\"lan:0\"]\n\
+         [egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n\
+         [web]\nlisten = []\nadmin = []\n",
+        dns = internet.dns,
+        mode = mode.as_str(),
+        tls = internet.tls,
+    );
+    let mut config =
+        Config::parse(&text, None, &Interfaces::default(), "").map_err(DemoError::Config)?;
+    // The example zones of the working directory are no part of the demo.
+    config.dns.zones = std::path::PathBuf::new();
+    let mode = config.steer.mode;
+    let app = App::build(config)?;
+    let bound = app.bound();
+    let address = |wanted| {
+        bound
+            .iter()
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, address)| *address)
+    };
+    let gate = Gate {
+        dns: address(Kind::DnsUdp).ok_or(DemoError::Unbound(Kind::DnsUdp))?,
+        http: address(Kind::Http).ok_or(DemoError::Unbound(Kind::Http))?,
+        tls: address(Kind::Tls),
+        plain: address(Kind::Plain),
+        address: Ipv4Addr::LOCALHOST,
+        mode,
+    };
+    Ok((gate, app.start()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn everything_holds_in_every_mode() {
+        for mode in [
+            ModeArgument::Off,
+            ModeArgument::Ipv6Only,
+            ModeArgument::Address,
+        ] {
+            let internet = Internet::start().unwrap();
+            let (gate, running) = start_gate(&internet, mode).unwrap();
+            let report = Report::new(&gate, &internet, steps(&gate, &internet).await);
+            assert!(report.ok(), "{mode:?}\n{}", report.text(false));
+            running.stop(std::future::ready(())).await;
+        }
+    }
+}

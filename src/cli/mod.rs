@@ -1,0 +1,134 @@
+//! Level 5: the command line, one file per command, and the only place that prints.
+//!
+//! Exit codes: 0 good, 1 failed at run time, 64 usage, 78 configuration (sysexits).
+
+mod check;
+mod config;
+mod demo;
+mod output;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, locate};
+use crate::telemetry::chain;
+
+/// The checkpoint between an IPv6-free LAN and a dual-stack internet.
+#[derive(Debug, Parser)]
+#[command(name = "sekisho", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Be the gate, until SIGTERM
+    Run(ConfigFlag),
+    /// Read everything that `run` would, bind nothing, and say everything that is wrong
+    Check(ConfigFlag),
+    /// Show on this machine, without root, network or configuration, what the gate does
+    Demo(demo::Arguments),
+    /// The configuration: its manual, and what is in force
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFlag {
+    /// The configuration [default: $SEKISHO_CONFIG, else /etc/sekisho/sekisho.toml, else the built-in defaults]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFlag {
+    fn path(&self) -> Option<PathBuf> {
+        locate(
+            self.config.clone(),
+            std::env::var_os("SEKISHO_CONFIG").map(PathBuf::from),
+        )
+    }
+
+    /// The configuration, or the exit code after its problems were printed.
+    fn load(&self) -> Result<Config, Exit> {
+        let path = self.path();
+        Config::load(path.as_deref()).map_err(|error| {
+            match (&error, &path) {
+                (ConfigError::Problems(problems), path) => {
+                    let place = path.as_ref().map_or_else(
+                        || "the built-in defaults do not fit this machine".to_owned(),
+                        |path| format!("the configuration `{}` has problems", path.display()),
+                    );
+                    output::error(&place);
+                    for problem in &problems.0 {
+                        output::detail(&problem.to_string());
+                    }
+                }
+                (error, _) => output::error(&chain(error)),
+            }
+            Exit::Config
+        })
+    }
+}
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    Good,
+    /// Something failed at run time.
+    Failed,
+    /// The arguments are wrong (EX_USAGE).
+    Usage,
+    /// The configuration is wrong (EX_CONFIG).
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Good => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 64,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing can be said where neither stdout nor stderr can be written.
+            error.print().ok();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Good,
+                _ => Exit::Usage,
+            }
+            .into();
+        }
+    };
+    match arguments.command {
+        Command::Run(flag) => run::run(&flag),
+        Command::Check(flag) => check::run(&flag),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Config { command } => config::run(&command),
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,35 @@
+//! What commands print: data on stdout, everything else on stderr.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Prints data. A reader who has gone away, as `head` does, is no error.
+pub(super) fn data(text: &str) {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .ok();
+}
+
+/// Prints what went wrong.
+pub(super) fn error(text: &str) {
+    line("error: ", text);
+}
+
+/// Prints what is worth knowing.
+pub(super) fn note(text: &str) {
+    line("", text);
+}
+
+/// Prints one of several things that belong to an [`error`].
+pub(super) fn detail(text: &str) {
+    line("  ", text);
+}
+
+fn line(start: &str, text: &str) {
+    writeln!(io::stderr().lock(), "{start}{text}").ok();
+}
+
+/// Whether stdout wants colour: a terminal, and NO_COLOR not set (no-color.org).
+pub(super) fn colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
