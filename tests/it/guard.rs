@@ -1,0 +1,113 @@
+//! The egress guard: no client reaches the LAN, the gate itself or its admin port through the gate.
+
+use std::io::{Read as _, Write as _};
+
+use crate::support::{
+    Gate, Origin, Service, Setup, Upstream, client_hello, connect, request, tunnel,
+};
+
+fn assert_prohibited(gate: &Gate, target: &str) {
+    let (_, response) = tunnel(gate.addr("http"), target);
+    assert_eq!(response.status, 403, "{target}: {}", response.text());
+    let why = response.header("proxy-status").expect("Proxy-Status");
+    assert!(
+        why.contains("error=destination_ip_prohibited"),
+        "{target}: {why}"
+    );
+    assert!(!response.body.is_empty(), "a body for people");
+}
+
+#[test]
+fn addresses_that_are_not_of_the_internet_are_closed() {
+    let upstream = Upstream::start();
+    let origin = Origin::start(Service::Http);
+    let gate = Gate::start(&Setup::guarded(&upstream));
+    let port = origin.port();
+    for host in [
+        "127.0.0.1",
+        "127.9.9.9",
+        "0.0.0.0",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "224.0.0.1",
+        "255.255.255.255",
+        "[::]",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:10.0.0.1]",
+        "[fe80::1]",
+        "[fd00::1]",
+        "[ff02::1]",
+    ] {
+        assert_prohibited(&gate, &format!("{host}:{port}"));
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn a_name_that_leads_there_is_closed_as_well() {
+    let upstream = Upstream::start();
+    let origin = Origin::start(Service::Http);
+    upstream
+        .addresses("four.origin.example", &["127.0.0.1"])
+        .addresses("six.origin.example", &["::1"])
+        .addresses("mapped.origin.example", &["::ffff:127.0.0.1"])
+        .addresses("lan.origin.example", &["192.168.1.1", "fe80::1"]);
+    let gate = Gate::start(
+        &Setup::guarded(&upstream).set("proxy.plain-origin-port", &origin.port().to_string()),
+    );
+    for host in ["four", "six", "mapped", "lan"] {
+        assert_prohibited(&gate, &format!("{host}.origin.example:{}", origin.port()));
+    }
+    for host in ["four", "six", "mapped", "lan"] {
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}.origin.example\r\n\r\n");
+        let response = request(gate.addr("plain"), head.as_bytes());
+        assert!(
+            response.is_none_or(|response| response.status == 403),
+            "{host}"
+        );
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn transparent_tls_is_guarded_too() {
+    let upstream = Upstream::start();
+    let origin = Origin::start(Service::Tls);
+    upstream.addresses("www.origin.example", &["127.0.0.1", "::1"]);
+    let port = origin.port().to_string();
+    let gate = Gate::start(&Setup::guarded(&upstream).set("proxy.tls-origin-port", &port));
+    let (_, hello) = client_hello("www.origin.example");
+    let mut stream = connect(gate.addr("tls"));
+    stream.write_all(&hello).unwrap();
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).ok();
+    assert!(back.is_empty() || back[0] == 21, "an alert at most");
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn the_admin_port_and_the_gate_itself_are_closed() {
+    let upstream = Upstream::start();
+    let gate = Gate::start(&Setup::guarded(&upstream));
+    for kind in ["admin", "http", "dns-tcp", "tls"] {
+        let address = gate.addr(kind);
+        assert_prohibited(&gate, &address.to_string());
+        let head = format!("GET http://{address}/metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        let response = request(gate.addr("http"), head.as_bytes()).expect("a response");
+        assert_eq!(response.status, 403, "{kind}");
+    }
+}
+
+#[test]
+fn what_is_denied_stays_closed_although_it_is_allowed() {
+    let upstream = Upstream::start();
+    let origin = Origin::start(Service::Http);
+    let setup = Setup::new(&upstream).set("egress.deny", r#"["127.0.0.1"]"#);
+    let gate = Gate::start(&setup);
+    assert_prohibited(&gate, &format!("127.0.0.1:{}", origin.port()));
+    assert_eq!(origin.connections(), 0);
+}

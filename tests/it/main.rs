@@ -1,0 +1,31 @@
+//! The real program, driven from outside: a file for every inbound and for every promise.
+#![allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    dead_code,
+    unused_imports,
+    reason = "these are tests: they print why they failed, fail by panics, and share more helpers than each uses"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod check;
+mod connect;
+mod dns_garbage;
+mod dns_local;
+mod dns_steering;
+mod dns_upstream;
+mod dns_withholding;
+mod drain;
+mod forward;
+mod guard;
+mod http;
+mod itself;
+mod limits;
+mod matrix;
+mod pac;
+mod reload;
+mod tls;

@@ -1,0 +1,38 @@
+//! What the tests of the real program share: the gate itself, a scripted upstream, origins on both families, and
+//! clients that speak raw bytes. Everything listens on loopback and on ports that the system picks.
+
+mod config;
+mod dns;
+mod gate;
+mod http;
+mod origin;
+mod port;
+mod program;
+mod records;
+mod tls;
+mod upstream;
+
+use std::time::Duration;
+
+pub(crate) use config::Setup;
+pub(crate) use dns::{Ask, ede, exchange_tcp, exchange_udp, soa_of, types};
+pub(crate) use gate::{Gate, READY};
+pub(crate) use http::{Response, connect, read_response, request, tunnel};
+pub(crate) use origin::{Origin, Service};
+pub(crate) use port::{Reach, has_ipv6};
+pub(crate) use program::run;
+pub(crate) use records::{a, aaaa, cname, https, mx, name, ns, rrsig, soa, txt};
+pub(crate) use tls::{client_hello, tls_client, tls_get};
+pub(crate) use upstream::{Reply, Upstream};
+
+/// How long anything that must happen may take before the test has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The time that has passed since `start` was made by [`clock`].
+pub(crate) fn clock() -> std::time::Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the program under test lives by the real clock"
+    )]
+    std::time::Instant::now()
+}
