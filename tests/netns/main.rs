@@ -1,0 +1,33 @@
+//! A whole home, made of network namespaces and removed afterwards, with the real program in the middle.
+//!
+//! ```text
+//!   nsd, nginx            slow IPv4, NAT                      LAN 192.168.77.0/24
+//!  +----------+  wan4 (tbf, masquerade)  +---------+        +-------------------+
+//!  | internet |==========================| gateway |========| gate: sekisho     |
+//!  +----------+  wan6 (routed, open)     +---------+   |    +-------------------+
+//!       |                                 radvd, DHCP  |    +-------------------+
+//!  +----------+                                        +====| client: IPv6 off  |
+//!  | stranger |  IPv6 only                                  +-------------------+
+//!  +----------+
+//! ```
+//!
+//! Needs root and the tools that [`requirements`] lists, and says so where something is missing. `SEKISHO_NETNS=require`
+//! makes that a failure, `SEKISHO_NETNS=skip` skips all of it. Nothing leaves the machine: no namespace has a link to it.
+
+mod bare;
+mod browser;
+mod chromium;
+mod client;
+mod downloads;
+mod gate;
+mod gateway;
+mod guard;
+mod home;
+mod internet;
+mod names;
+mod namespace;
+mod reload;
+mod requirements;
+mod sessions;
+mod strangers;
+mod wait;

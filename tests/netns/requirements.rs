@@ -1,0 +1,78 @@
+//! What the home is made with, and what happens where it is missing.
+
+use std::env;
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
+use crate::home::Home;
+
+/// A program, and the Debian package that brings it.
+const TOOLS: &[(&str, &str)] = &[
+    ("chromium", "chromium"),
+    ("curl", "curl"),
+    ("dig", "bind9-dnsutils"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("nginx", "nginx-light"),
+    ("nsd", "nsd"),
+    ("openssl", "openssl"),
+    ("ping", "iputils-ping"),
+    ("radvd", "radvd"),
+    ("ss", "iproute2"),
+    ("tc", "iproute2"),
+    ("udhcpc", "udhcpc"),
+];
+
+/// A new home, or `None`, said on stderr, where this machine cannot have one.
+///
+/// # Panics
+///
+/// When `SEKISHO_NETNS=require` and something is missing, or when the home does not come up.
+pub(crate) fn home() -> Option<Home> {
+    let wish = env::var("SEKISHO_NETNS").unwrap_or_default();
+    let missing = match wish.as_str() {
+        "skip" => vec!["SEKISHO_NETNS other than `skip`".to_owned()],
+        _ => missing(),
+    };
+    if missing.is_empty() {
+        return Some(Home::build());
+    }
+    let missing = missing.join(", ");
+    assert!(wish != "require", "the namespace tests need {missing}");
+    // Not `eprintln!`: the test harness swallows what that says in a test that passes.
+    let test = std::thread::current().name().unwrap_or("netns").to_owned();
+    writeln!(io::stderr(), "skipped: {test} needs {missing}").ok();
+    None
+}
+
+fn missing() -> Vec<String> {
+    let mut missing = Vec::new();
+    if !nix::unistd::geteuid().is_root() {
+        missing.push("root".to_owned());
+    }
+    for (tool, package) in TOOLS {
+        if !installed(tool) {
+            missing.push(format!("{tool} (package {package})"));
+        }
+    }
+    if missing.is_empty() && !namespaces_allowed() {
+        missing.push("the right to make network namespaces".to_owned());
+    }
+    missing
+}
+
+fn installed(tool: &str) -> bool {
+    env::var_os("PATH")
+        .is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
+}
+
+/// Root in a container often has no right to make namespaces.
+fn namespaces_allowed() -> bool {
+    Command::new("unshare")
+        .args(["--net", "--mount", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
