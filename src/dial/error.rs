@@ -74,7 +74,7 @@ pub enum DialErrorKind {
     ResolveTimeout,
     /// The origin did not answer in time.
     ConnectTimeout,
-    /// Every address refused the connection.
+    /// Every address that there is a route to refused the connection.
     ConnectionRefused,
     /// There is no route to any address.
     Unroutable,
@@ -105,20 +105,18 @@ impl DialError {
             Self::Timeout { .. } => DialErrorKind::ConnectTimeout,
             Self::Descriptors { .. } => DialErrorKind::Descriptors,
             Self::Unreachable { attempts, .. } => {
-                let all = |wanted: &[Errno]| {
-                    attempts
-                        .iter()
-                        .all(|(_, error)| errno(error).is_some_and(|errno| wanted.contains(&errno)))
-                };
-                if all(&[Errno::ECONNREFUSED]) {
-                    DialErrorKind::ConnectionRefused
-                } else if all(&[
-                    Errno::ENETUNREACH,
-                    Errno::EHOSTUNREACH,
-                    Errno::EADDRNOTAVAIL,
-                ]) {
+                // A family that has no way out says nothing about the origin where the other one got there.
+                let routed: Vec<&io::Error> = attempts
+                    .iter()
+                    .map(|(_, error)| error)
+                    .filter(|error| !is_unroutable(error))
+                    .collect();
+                let all = |wanted| routed.iter().all(|error| errno(error) == Some(wanted));
+                if routed.is_empty() {
                     DialErrorKind::Unroutable
-                } else if all(&[Errno::ETIMEDOUT]) {
+                } else if all(Errno::ECONNREFUSED) {
+                    DialErrorKind::ConnectionRefused
+                } else if all(Errno::ETIMEDOUT) {
                     DialErrorKind::ConnectTimeout
                 } else {
                     DialErrorKind::Unreachable
@@ -128,13 +126,13 @@ impl DialError {
     }
 
     /// The error of attempts that all failed. One that failed for lack of descriptors might have succeeded, so that
-    /// is then the reason; a lack of local ports is only believed when every attempt met it, because it also
-    /// means that a family is switched off.
+    /// is then the reason; a lack of local ports is only believed when every attempt met it, and over IPv4, because the
+    /// same error also means that a family is switched off.
     pub(super) fn of_attempts(target: Target, mut attempts: Vec<(IpAddr, io::Error)>) -> Self {
         let ours = |error: &io::Error| matches!(errno(error), Some(Errno::EMFILE | Errno::ENFILE));
-        let no_port = attempts
-            .iter()
-            .all(|(_, error)| errno(error) == Some(Errno::EADDRNOTAVAIL));
+        let no_port = attempts.iter().all(|(address, error)| {
+            address.is_ipv4() && errno(error) == Some(Errno::EADDRNOTAVAIL)
+        });
         let place = attempts
             .iter()
             .position(|(_, error)| no_port || ours(error));
@@ -146,6 +144,13 @@ impl DialError {
             None => Self::Unreachable { target, attempts },
         }
     }
+}
+
+fn is_unroutable(error: &io::Error) -> bool {
+    matches!(
+        errno(error),
+        Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EADDRNOTAVAIL)
+    )
 }
 
 fn errno(error: &io::Error) -> Option<Errno> {
@@ -195,6 +200,11 @@ mod tests {
             (&[Errno::ETIMEDOUT], ConnectTimeout, Side::Origin),
             (
                 &[Errno::ENETUNREACH, Errno::ECONNREFUSED],
+                ConnectionRefused,
+                Side::Origin,
+            ),
+            (
+                &[Errno::ECONNRESET, Errno::ECONNREFUSED],
                 Unreachable,
                 Side::Origin,
             ),
@@ -214,6 +224,19 @@ mod tests {
             let error = failed(errnos);
             assert_eq!((error.kind(), error.side()), (kind, side), "{errnos:?}");
         }
+    }
+
+    #[test]
+    fn ipv6_switched_off_is_no_lack_of_ports() {
+        let attempts = vec![(
+            IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+            io::Error::from(Errno::EADDRNOTAVAIL),
+        )];
+        let target = Target::parse("a.example:443", None).unwrap();
+        assert_eq!(
+            DialError::of_attempts(target, attempts).kind(),
+            DialErrorKind::Unroutable
+        );
     }
 
     #[test]
