@@ -8,7 +8,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::handler::Transport;
 use super::message::{Asked, ClientEdns, Draft, Reply};
-use super::withhold::{DNAME, type_covered};
+use super::withhold::type_covered;
 use crate::resolve::ExtendedError;
 
 /// The largest UDP payload that we send and say that we take, in bytes: it passes every path unfragmented.
@@ -107,12 +107,16 @@ fn our_edns(client: ClientEdns, errors: &[ExtendedError]) -> Edns {
 /// DNAMEs, then the CNAMEs from the question's name on, each with its signatures, then the rest as it was: many stub
 /// resolvers read an answer from top to bottom and only once.
 fn in_chain_order(name: &Name, mut answers: Vec<Record>) -> Vec<Record> {
-    let is_alias = |record: &Record| matches!(of(record), RecordType::CNAME) || of(record) == DNAME;
+    let is_alias = |record: &Record| {
+        matches!(of(record), RecordType::CNAME) || of(record) == RecordType::DNAME
+    };
     if !answers.iter().any(is_alias) {
         return answers;
     }
     let mut ordered = Vec::with_capacity(answers.len());
-    take(&mut answers, &mut ordered, |record| of(record) == DNAME);
+    take(&mut answers, &mut ordered, |record| {
+        of(record) == RecordType::DNAME
+    });
     let mut current = name.clone();
     loop {
         let before = ordered.len();
@@ -150,7 +154,7 @@ fn take(from: &mut Vec<Record>, to: &mut Vec<Record>, wanted: impl Fn(&Record) -
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{lines, name, record};
+    use super::super::testing::{dname, lines, name, record};
     use super::*;
 
     #[test]
@@ -172,6 +176,16 @@ mod tests {
                 "x.example. CNAME y.example.",
                 "c.example. A 192.0.2.2",
             ]
+        );
+    }
+
+    #[test]
+    fn a_dname_stands_before_the_alias_made_of_it() {
+        let alias = record("a.d.example. CNAME a.e.example.");
+        let shuffled = vec![alias.clone(), dname("d.example.")];
+        assert_eq!(
+            in_chain_order(&name("a.d.example."), shuffled),
+            [dname("d.example."), alias]
         );
     }
 

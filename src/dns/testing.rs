@@ -33,6 +33,13 @@ pub(super) fn record(line: &str) -> Record {
     Record::from_rdata(owner, 300, data)
 }
 
+/// A DNAME to `e.example.`, as hickory reads it off the wire.
+pub(super) fn dname(owner: &str) -> Record {
+    let rdata = NULL::with(b"\x01e\x07example\0".to_vec());
+    let code = RecordType::from(39);
+    Record::from_rdata(name(owner), 300, RData::Unknown { code, rdata })
+}
+
 /// Records, and what goes wrong when one asks for them.
 #[derive(Debug, Default)]
 pub(super) struct World {

@@ -49,7 +49,7 @@ fn scrub_section(records: &mut Vec<Record>) -> bool {
 pub(super) fn no_data(mut draft: Draft, soa: Record) -> Draft {
     draft.answers.retain(|record| {
         let of = type_covered(record).unwrap_or_else(|| record.record_type());
-        of == RecordType::CNAME || of == DNAME
+        of == RecordType::CNAME || of == RecordType::DNAME
     });
     draft.authorities = vec![soa];
     draft.additionals.clear();
@@ -63,9 +63,6 @@ pub(super) fn withhold(draft: Draft, soa: Record) -> Draft {
     draft.withheld = true;
     draft
 }
-
-/// DNAME (RFC 6672), which hickory reads as an unknown type.
-pub(super) const DNAME: RecordType = RecordType::Unknown(39);
 
 /// The type that a signature covers: the first two octets of RRSIG's data (RFC 4034 section 3.1.1).
 pub(super) fn type_covered(record: &Record) -> Option<RecordType> {

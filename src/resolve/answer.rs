@@ -15,9 +15,6 @@ const MAX_CHAIN: usize = 16;
 /// EDNS option code of extended errors (RFC 8914 section 2).
 const EXTENDED_ERROR: u16 = 15;
 
-/// DNAME (RFC 6672), which has no name of its own in the library.
-const DNAME: u16 = 39;
-
 /// Reads a message that is known to answer the question.
 pub(super) fn read(question: &Question, message: Message) -> Answer {
     let Message {
@@ -64,7 +61,7 @@ fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
             let above = next.is_some()
                 && record.name != *owner
                 && record.name.zone_of(owner)
-                && (signature || u16::from(record.record_type()) == DNAME);
+                && (signature || record.record_type() == RecordType::DNAME);
             if (here || above) && !kept.contains(record) {
                 kept.push(record.clone());
             }

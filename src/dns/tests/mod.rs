@@ -9,14 +9,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{DNSClass, RData, RecordType};
+use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
 use super::handler::{Handler, Transport};
 use super::local::Zones;
+use super::message::Draft;
 use super::testing::{
-    GATE, World, config, edns_query, extended_errors, lines, name, query, record, view,
+    GATE, World, config, dname, edns_query, extended_errors, lines, name, query, record, view,
 };
-use super::withhold::type_covered;
+use super::withhold::{type_covered, withhold};
 use crate::config::{Aaaa, Config, Mode, Names, Rule, RuleSteer};
 use crate::net::ClientAddr;
 use crate::resolve::ResolveError;

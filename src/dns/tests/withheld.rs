@@ -34,6 +34,19 @@ async fn the_cname_chain_of_withheld_aaaa_is_kept_in_order() {
     );
 }
 
+#[test]
+fn a_dname_stays_in_the_chain_of_withheld_aaaa() {
+    let mut draft = Draft::empty(ResponseCode::NoError);
+    draft.answers = vec![
+        dname("d.example."),
+        record("a.d.example. CNAME a.e.example."),
+        record("a.e.example. AAAA 2001:db8::1"),
+    ];
+    let draft = withhold(draft, record("example. SOA ns. root. 1 2 3 4 5"));
+    let kinds: Vec<_> = draft.answers.iter().map(Record::record_type).collect();
+    assert_eq!(kinds, [RecordType::DNAME, RecordType::CNAME]);
+}
+
 #[tokio::test]
 async fn with_do_and_cd_nothing_signed_speaks_of_the_withheld_aaaa() {
     let mut message = edns_query("www.example.", RecordType::AAAA, true);
