@@ -18,6 +18,7 @@ use hickory_server::zone_handler::MessageRequest;
 use super::local::Zones;
 use super::message::{ClientEdns, Reply};
 use super::pipeline;
+use super::policy::Reach;
 use super::screen::{Screened, client_edns, screen};
 use super::shape;
 use super::truth::Truth;
@@ -61,6 +62,8 @@ pub struct View<T = Resolver> {
     pub steering: Arc<Steering>,
     /// The longest TTL of a steered answer.
     pub steer_ttl: Duration,
+    /// Which addresses the gate could carry sessions to.
+    pub(super) reach: Reach,
     /// The truth.
     pub resolver: Arc<T>,
 }
@@ -75,6 +78,7 @@ impl<T: Truth> View<T> {
             zones,
             steering,
             steer_ttl: config.steer.ttl,
+            reach: Reach::new(config),
             resolver,
         }
     }

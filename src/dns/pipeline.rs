@@ -14,6 +14,7 @@
 //! RD=0 what others have asked for.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
@@ -30,6 +31,7 @@ use super::truth::Truth;
 use super::withhold::{chain_end, fallback_soa, no_data, scrub, soa_for, withhold};
 use crate::config::Aaaa;
 use crate::resolve::{Answer, ResolveError};
+use crate::steer::{Route, When};
 
 /// How long the SOA of a withheld answer may take; the client waits for it. Then there is the fallback.
 const SOA_PATIENCE: Duration = Duration::from_secs(1);
@@ -140,43 +142,43 @@ struct Outside<'a, T> {
     name: &'a Name,
 }
 
+/// What was said about the addresses of a name; `None` where nobody was asked, or the answer came too late to matter.
+#[derive(Default)]
+struct Learnt {
+    ipv4: Option<Result<Answer, ResolveError>>,
+    ipv6: Option<Result<Answer, ResolveError>>,
+}
+
+impl Learnt {
+    /// Why something is not known.
+    fn error(self) -> Option<ResolveError> {
+        [self.ipv4, self.ipv6]
+            .into_iter()
+            .flatten()
+            .find_map(Result::err)
+    }
+}
+
 impl<T: Truth> Outside<'_, T> {
     /// A: the real addresses, or the gate's.
     async fn ipv4(&self) -> Result<Draft, ResolveError> {
         let when = self.view.steering.when(self.client, self.name);
-        let (ipv4, ipv6) = match needs(RecordType::A, when) {
-            Needs::Nothing => (self.lookup(self.name, RecordType::A).await, None),
-            Needs::Ipv4ThenIpv6 => {
-                let ipv4 = self.lookup(self.name, RecordType::A).await?;
-                if ipv4.rcode != ResponseCode::NoError || has(&ipv4, RecordType::A) {
-                    (Ok(ipv4), None)
-                } else {
-                    let ipv6 = self.lookup(self.name, RecordType::AAAA).await;
-                    (Ok(ipv4), Some(ipv6))
-                }
-            }
-            Needs::Ipv6 | Needs::Both => {
-                let (ipv4, ipv6) = tokio::join!(
-                    self.lookup(self.name, RecordType::A),
-                    self.lookup(self.name, RecordType::AAAA)
-                );
-                (ipv4, Some(ipv6))
-            }
-        };
-        let known = Has {
-            ipv4: ipv4.as_ref().is_ok_and(|truth| has(truth, RecordType::A)),
-            ipv6: matches!(&ipv6, Some(Ok(truth)) if has(truth, RecordType::AAAA)),
-        };
+        let learnt = self.learn(self.name, RecordType::A, when).await;
+        let known = self.known(&learnt, when);
         if action(RecordType::A, Aaaa::Withhold, when, known) == Action::LocalData {
-            let truths = [ipv4.ok(), ipv6.and_then(Result::ok)];
-            let ttl = self.ttl(truths.iter().flatten().flat_map(|truth| &truth.answers));
+            let truths = [&learnt.ipv4, &learnt.ipv6];
+            let truths = truths.into_iter().flatten().flatten();
+            let ttl = self.ttl(truths.flat_map(|truth| &truth.answers));
             let gate = RData::A(A(self.view.gate));
             return Ok(self.steered(Record::from_rdata(self.name.clone(), ttl, gate)));
         }
-        let ipv4 = ipv4?;
-        match ipv6 {
+        let ipv4 = match learnt.ipv4 {
+            Some(truth) => truth?,
+            None => self.lookup(self.name, RecordType::A).await?,
+        };
+        match learnt.ipv6 {
             // Without AAAA we do not know whether "no A" is the end of it; the client shall ask again.
-            Some(Err(error)) if !known.ipv4 && ipv4.rcode == ResponseCode::NoError => Err(error),
+            Some(Err(error)) if is_no_data(&ipv4, RecordType::A) => Err(error),
             _ => Ok(self.tell(ipv4)),
         }
     }
@@ -214,37 +216,14 @@ impl<T: Truth> Outside<'_, T> {
         if records_of(&truth, record_type).next().is_none() {
             return Ok(self.tell(truth));
         }
-        let known = match needs(record_type, when) {
-            Needs::Nothing => Has::default(),
-            Needs::Ipv4ThenIpv6 => {
-                let ipv4 = has(&self.lookup(&host, RecordType::A).await?, RecordType::A);
-                let ipv6 = !ipv4
-                    && has(
-                        &self.lookup(&host, RecordType::AAAA).await?,
-                        RecordType::AAAA,
-                    );
-                Has { ipv4, ipv6 }
-            }
-            Needs::Ipv6 => Has {
-                ipv4: false,
-                ipv6: has(
-                    &self.lookup(&host, RecordType::AAAA).await?,
-                    RecordType::AAAA,
-                ),
-            },
-            Needs::Both => {
-                let (ipv4, ipv6) = tokio::join!(
-                    self.lookup(&host, RecordType::A),
-                    self.lookup(&host, RecordType::AAAA)
-                );
-                Has {
-                    ipv4: ipv4.is_ok_and(|truth| has(&truth, RecordType::A)),
-                    ipv6: ipv6.is_ok_and(|truth| has(&truth, RecordType::AAAA)),
-                }
-            }
-        };
+        let learnt = self.learn(&host, record_type, when).await;
+        let known = self.known(&learnt, when);
         if action(record_type, Aaaa::Withhold, when, known) != Action::LocalData {
-            return Ok(self.tell(truth));
+            // What we do not know might have led to the gate, and this record past it.
+            return match learnt.error() {
+                Some(error) => Err(error),
+                None => Ok(self.tell(truth)),
+            };
         }
         let ours = svcb::synthetic(self.name, record_type, &truth.answers, self.view.steer_ttl);
         match ours {
@@ -254,6 +233,60 @@ impl<T: Truth> Outside<'_, T> {
                 Ok(no_data(truth.into(), soa).because(ede::FORGED, "the gate does not carry this"))
             }
         }
+    }
+
+    /// The addresses of a name, so far as the table needs them for a question of this type.
+    async fn learn(&self, name: &Name, record_type: RecordType, when: When) -> Learnt {
+        let mut learnt = Learnt::default();
+        match needs(record_type, when) {
+            Needs::Nothing => {}
+            Needs::Ipv6 => learnt.ipv6 = Some(self.lookup(name, RecordType::AAAA).await),
+            Needs::Ipv4ThenIpv6 => {
+                let ipv4 = self.lookup(name, RecordType::A).await;
+                let open = ipv4.as_ref().is_ok_and(|truth| {
+                    truth.rcode == ResponseCode::NoError && !self.has(truth, RecordType::A, when)
+                });
+                learnt.ipv4 = Some(ipv4);
+                if open {
+                    learnt.ipv6 = Some(self.lookup(name, RecordType::AAAA).await);
+                }
+            }
+            Needs::Both => {
+                let mut ipv4 = pin!(self.lookup(name, RecordType::A));
+                let mut ipv6 = pin!(self.lookup(name, RecordType::AAAA));
+                // What leads to the gate is not undone by more addresses, so the first that does is enough: a family
+                // whose servers are silent must not hold up the other.
+                loop {
+                    tokio::select! {
+                        truth = &mut ipv4, if learnt.ipv4.is_none() => learnt.ipv4 = Some(truth),
+                        truth = &mut ipv6, if learnt.ipv6.is_none() => learnt.ipv6 = Some(truth),
+                        else => break,
+                    }
+                    let known = self.known(&learnt, when);
+                    if when.route(known.ipv4, known.ipv6) == Route::Gate {
+                        break;
+                    }
+                }
+            }
+        }
+        learnt
+    }
+
+    /// What the table needs to know of what was learnt.
+    fn known(&self, learnt: &Learnt, when: When) -> Has {
+        let has = |truth: &Option<Result<Answer, ResolveError>>, record_type| matches!(truth, Some(Ok(truth)) if self.has(truth, record_type, when));
+        Has {
+            ipv4: has(&learnt.ipv4, RecordType::A),
+            ipv6: has(&learnt.ipv6, RecordType::AAAA),
+        }
+    }
+
+    /// Whether there is an address that counts.
+    fn has(&self, answer: &Answer, record_type: RecordType, when: When) -> bool {
+        answer.rcode == ResponseCode::NoError
+            && records_of(answer, record_type)
+                .filter_map(|record| record.data.ip_addr())
+                .any(|address| self.view.reach.counts(when, address))
     }
 
     async fn lookup(&self, name: &Name, record_type: RecordType) -> Result<Answer, ResolveError> {
@@ -307,15 +340,9 @@ fn records_of(answer: &Answer, record_type: RecordType) -> impl Iterator<Item = 
         .filter(move |record| record.record_type() == record_type)
 }
 
-/// Whether there is an address to reach; the unspecified one is how filtering upstreams say that there is none.
-fn has(answer: &Answer, record_type: RecordType) -> bool {
-    answer.rcode == ResponseCode::NoError
-        && records_of(answer, record_type).any(|record| {
-            record
-                .data
-                .ip_addr()
-                .is_some_and(|address| !address.is_unspecified())
-        })
+/// Whether the name exists without records of the type.
+fn is_no_data(answer: &Answer, record_type: RecordType) -> bool {
+    answer.rcode == ResponseCode::NoError && records_of(answer, record_type).next().is_none()
 }
 
 fn is_soa(record: &Record) -> bool {

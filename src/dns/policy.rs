@@ -3,9 +3,12 @@
 //! The words are those of RPZ. Called by `pipeline`, which fetches what the table needs to know and carries out
 //! what it says.
 
+use std::net::IpAddr;
+
 use hickory_proto::rr::RecordType;
 
-use crate::config::Aaaa;
+use crate::config::{Aaaa, Config};
+use crate::net::{Acl, embedded_v4, special_purpose};
 use crate::steer::{Route, When};
 
 /// What is done with the truth.
@@ -19,7 +22,54 @@ pub(super) enum Action {
     LocalData,
 }
 
-/// Which families of addresses a name has.
+/// Which addresses sessions of clients may go to, so far as the configuration says: what the egress guard refuses
+/// must not be led to the gate, or a client that reaches the address by itself would lose it.
+#[derive(Clone, Debug)]
+pub(super) struct Reach {
+    allow: Acl,
+    deny: Acl,
+    lan: Acl,
+}
+
+impl Reach {
+    /// The networks of a configuration.
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            allow: config.egress.allow.clone(),
+            deny: config.egress.deny.clone(),
+            lan: config.lan.networks.clone(),
+        }
+    }
+
+    /// Whether an address counts as one of the name's for [`action`].
+    ///
+    /// An address that only the client can reach is none for the gate. But under [`When::Ipv6Only`] every A does
+    /// count: what a client reaches over IPv4 today is left to it.
+    pub(super) fn counts(&self, when: When, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        // How filtering upstreams say that there is no address.
+        if address.is_unspecified() {
+            return false;
+        }
+        (when == When::Ipv6Only && address.is_ipv4()) || self.reaches(address)
+    }
+
+    /// In the order of the egress guard: `egress.deny` closes, `egress.allow` opens, the rest closes.
+    fn reaches(&self, address: IpAddr) -> bool {
+        let inner = match address {
+            IpAddr::V6(v6) => embedded_v4(v6).map(IpAddr::V4),
+            IpAddr::V4(_) => None,
+        };
+        let within = |list: &Acl| {
+            list.contains(address) || inner.is_some_and(|address| list.contains(address))
+        };
+        !within(&self.deny)
+            && (self.allow.contains(address)
+                || !within(&self.lan) && special_purpose(address).is_none())
+    }
+}
+
+/// Which families of addresses a name has, of those that [`Reach`] counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Has {
     /// It has A.
@@ -48,7 +98,9 @@ pub(super) fn needs(record_type: RecordType, when: When) -> Needs {
         (RecordType::A | RecordType::HTTPS | RecordType::SVCB, When::Ipv6Only) => {
             Needs::Ipv4ThenIpv6
         }
-        (RecordType::A | RecordType::HTTPS | RecordType::SVCB, When::Ipv6) => Needs::Ipv6,
+        (RecordType::HTTPS | RecordType::SVCB, When::Ipv6) => Needs::Ipv6,
+        // Where AAAA does not lead to the gate, A is what is told.
+        (RecordType::A, When::Ipv6) => Needs::Both,
         (RecordType::A | RecordType::HTTPS | RecordType::SVCB, When::Any) => Needs::Both,
         _ => Needs::Nothing,
     }
@@ -70,7 +122,9 @@ pub(super) fn action(record_type: RecordType, aaaa: Aaaa, when: When, has: Has) 
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::config;
     use super::*;
+    use crate::config::{Mode, Names};
 
     const NEITHER: Has = Has {
         ipv4: false,
@@ -110,6 +164,52 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_address_counts_where_the_gate_could_reach_it() {
+        let mut config = config(Mode::Address, Names::All);
+        let acl = |network: &str| Acl::new([network.parse().unwrap()]);
+        let closed = Reach::new(&config);
+        config.egress.allow = acl("10.1.0.0/16");
+        config.egress.deny = acl("203.0.113.0/24");
+        let ruled = Reach::new(&config);
+        for (address, by_default, by_rule, ipv6_only) in [
+            ("198.51.100.1", true, true, true),
+            ("2001:db8::1", true, true, true),
+            ("203.0.113.1", true, false, true),
+            ("64:ff9b::203.0.113.1", true, false, true),
+            ("192.168.1.1", false, false, true),
+            ("10.1.2.3", false, true, true),
+            ("10.2.0.1", false, false, true),
+            ("127.0.0.1", false, false, true),
+            ("100.64.0.1", false, false, true),
+            ("::ffff:192.168.1.1", false, false, true),
+            ("fd00::1", false, false, false),
+            ("fe80::1", false, false, false),
+            ("64:ff9b::192.168.1.1", false, false, false),
+            ("0.0.0.0", false, false, false),
+            ("::", false, false, false),
+        ] {
+            let address = address.parse().unwrap();
+            for when in [When::Any, When::Ipv6] {
+                assert_eq!(closed.counts(when, address), by_default, "{address}");
+                assert_eq!(ruled.counts(when, address), by_rule, "{address}");
+            }
+            assert_eq!(
+                closed.counts(When::Ipv6Only, address),
+                ipv6_only,
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_allowed_network_opens_the_lan_too() {
+        let mut config = config(Mode::Address, Names::All);
+        config.egress.allow = Acl::new(["192.168.1.0/24".parse().unwrap()]);
+        let address = "192.168.1.9".parse().unwrap();
+        assert!(Reach::new(&config).counts(When::Any, address));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod withheld;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
@@ -19,7 +20,7 @@ use super::testing::{
 };
 use super::withhold::{type_covered, withhold};
 use crate::config::{Aaaa, Config, Mode, Names, Rule, RuleSteer};
-use crate::net::ClientAddr;
+use crate::net::{Acl, ClientAddr};
 use crate::resolve::ResolveError;
 use crate::telemetry::Metrics;
 

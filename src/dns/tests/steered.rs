@@ -202,3 +202,129 @@ async fn one_family_that_fails_does_not_take_the_other_with_it() {
         }
     }
 }
+
+/// Names of a split horizon: what they lead to is near the client, and closed to sessions through the gate.
+const NEAR: &[&str] = &[
+    "example. SOA ns.example. admin.example. 7 3600 600 86400 900",
+    "router.example. A 192.168.1.1",
+    "router.example. HTTPS 1 . alpn=h2,h3",
+    "nas.example. A 192.168.1.9",
+    "nas.example. AAAA fd00::9",
+    "www.example. CNAME nas.example.",
+    "ula.example. AAAA fd00::9",
+    "cloud.example. A 10.0.0.9",
+    "cloud.example. AAAA 2001:db8::9",
+    "two.example. A 192.168.1.9",
+    "two.example. A 192.0.2.9",
+];
+
+#[tokio::test]
+async fn a_name_that_only_the_client_can_reach_is_told_as_it_is() {
+    let told = |owner, address| (owner, Some(address));
+    for (mode, names, expected) in [
+        (
+            Mode::Address,
+            Names::All,
+            [
+                told("router.example.", "192.168.1.1"),
+                told("nas.example.", "192.168.1.9"),
+                told("www.example.", "192.168.1.9"),
+                ("ula.example.", None),
+                told("cloud.example.", "192.168.1.2"),
+                told("two.example.", "192.168.1.2"),
+            ],
+        ),
+        (
+            Mode::Address,
+            Names::Ipv6,
+            [
+                told("router.example.", "192.168.1.1"),
+                told("nas.example.", "192.168.1.9"),
+                told("www.example.", "192.168.1.9"),
+                ("ula.example.", None),
+                told("cloud.example.", "192.168.1.2"),
+                told("two.example.", "192.168.1.9"),
+            ],
+        ),
+        (
+            Mode::Ipv6Only,
+            Names::All,
+            [
+                told("router.example.", "192.168.1.1"),
+                told("nas.example.", "192.168.1.9"),
+                told("www.example.", "192.168.1.9"),
+                ("ula.example.", None),
+                told("cloud.example.", "10.0.0.9"),
+                told("two.example.", "192.168.1.9"),
+            ],
+        ),
+    ] {
+        let handler = handler_of(World::new(NEAR), &config(mode, names), Zones::default());
+        for (owner, address) in expected {
+            let answer = ask(&handler, &query(owner, RecordType::A)).await;
+            assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+            let addresses: Vec<_> = answer
+                .answers
+                .iter()
+                .filter(|record| record.record_type() == RecordType::A)
+                .map(|record| record.data.to_string())
+                .collect();
+            match address {
+                Some(address) => assert!(
+                    addresses.iter().any(|told| told == address),
+                    "{mode:?} {names:?} {owner} {addresses:?}"
+                ),
+                None => assert_eq!(addresses, [""; 0], "{mode:?} {names:?} {owner}"),
+            }
+            let answer = ask(&handler, &query(owner, RecordType::AAAA)).await;
+            assert_no_aaaa(&answer);
+        }
+        let answer = ask(&handler, &query("router.example.", RecordType::HTTPS)).await;
+        assert!(lines(&answer.answers)[0].contains("h3"), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_is_open_for_sessions_is_steered() {
+    let mut config = config(Mode::Address, Names::All);
+    config.egress.allow = Acl::new(["192.168.1.0/28".parse().unwrap()]);
+    let handler = handler_of(World::new(NEAR), &config, Zones::default());
+    let answer = ask(&handler, &query("router.example.", RecordType::A)).await;
+    assert_eq!(lines(&answer.answers), ["router.example. A 192.168.1.2"]);
+}
+
+#[tokio::test]
+async fn a_near_address_is_told_although_the_other_family_fails() {
+    let failed = ResolveError::Timeout;
+    let world = World::new(NEAR).broken("router.example.", RecordType::AAAA, failed);
+    let config = config(Mode::Address, Names::All);
+    let handler = handler_of(world, &config, Zones::default());
+    let answer = ask(&handler, &query("router.example.", RecordType::A)).await;
+    assert_eq!(lines(&answer.answers), ["router.example. A 192.168.1.1"]);
+}
+
+#[tokio::test]
+async fn a_family_whose_servers_are_silent_does_not_hold_up_the_other() {
+    let config = config(Mode::Address, Names::All);
+    for silent in [RecordType::A, RecordType::AAAA] {
+        let world = World::new(ZONE).silent("both.example.", silent);
+        let handler = handler_of(world, &config, Zones::default());
+        for record_type in [RecordType::A, RecordType::HTTPS] {
+            let question = query("both.example.", record_type);
+            let asked = ask(&handler, &question);
+            let answer = tokio::time::timeout(Duration::from_secs(5), asked).await;
+            assert_eq!(answer.unwrap().answers.len(), 1, "{silent} {record_type}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_binding_is_not_told_while_it_is_unknown_where_the_name_leads() {
+    let world = World::new(ZONE)
+        .broken("both.example.", RecordType::A, ResolveError::Timeout)
+        .broken("both.example.", RecordType::AAAA, ResolveError::Timeout);
+    let config = config(Mode::Address, Names::All);
+    let handler = handler_of(world, &config, Zones::default());
+    let answer = ask(&handler, &query("both.example.", RecordType::HTTPS)).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+}
