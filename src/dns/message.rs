@@ -171,15 +171,23 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The packet, at most `limit` bytes. What would be longer becomes TC=1 with the question and OPT only, here in
-    /// the reply too: half a set of records helps nobody (RFC 2181 section 9).
+    /// The packet, at most `limit` bytes. What would be longer goes without what nobody asked for, and where that is
+    /// not enough becomes TC=1 with the question and OPT only, here in the reply too: half a set of records helps
+    /// nobody (RFC 2181 section 9).
     pub(super) fn encode(&mut self, limit: u16) -> Vec<u8> {
-        match self.emit(limit) {
-            Ok((packet, false)) => return packet,
-            Ok((_, true)) => self.metadata.truncation = true,
-            Err(error) => {
-                tracing::debug!(%error, "an answer could not be written");
-                self.metadata.response_code = ResponseCode::ServFail;
+        loop {
+            match self.emit(limit) {
+                Ok((packet, false)) => return packet,
+                Ok((_, true)) if self.lighten() => {}
+                Ok((_, true)) => {
+                    self.metadata.truncation = true;
+                    break;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "an answer could not be written");
+                    self.metadata.response_code = ResponseCode::ServFail;
+                    break;
+                }
             }
         }
         self.answers.clear();
@@ -187,6 +195,30 @@ impl Reply {
         self.additionals.clear();
         self.emit(limit)
             .map_or_else(|_| Vec::new(), |(packet, _)| packet)
+    }
+
+    /// Leaves out a section that the answer does not need: additional addresses, then the NS of the zone, but neither
+    /// glue nor proofs. Says whether there was one.
+    fn lighten(&mut self) -> bool {
+        if self.answers.is_empty() {
+            return false;
+        }
+        let section = if self.additionals.is_empty() {
+            &mut self.authorities
+        } else {
+            &mut self.additionals
+        };
+        let needed = section.iter().any(|record| {
+            matches!(
+                record.record_type(),
+                RecordType::SOA | RecordType::NSEC | RecordType::NSEC3
+            )
+        });
+        if section.is_empty() || needed {
+            return false;
+        }
+        section.clear();
+        true
     }
 
     /// The packet, and whether records had to be left out.

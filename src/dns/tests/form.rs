@@ -154,6 +154,26 @@ async fn what_is_too_long_for_udp_is_truncated_to_nothing_and_whole_over_tcp() {
 }
 
 #[tokio::test]
+async fn additional_addresses_give_way_before_the_answer_is_truncated() {
+    let mut all = vec!["example. MX 10 mail.example.".to_owned()];
+    all.extend((0..40).map(|n| format!("mail.example. A 192.0.2.{}", n + 1)));
+    all.push("mail.example. AAAA 2001:db8::1".to_owned());
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let handler = handler_of(
+        World::new(&all),
+        &config(Mode::Off, Names::All),
+        Zones::default(),
+    );
+    let message = query("example.", RecordType::MX);
+    let answer = ask(&handler, &message).await;
+    assert!(!answer.metadata.truncation);
+    assert_eq!(lines(&answer.answers), ["example. MX 10 mail.example."]);
+    assert_eq!(answer.additionals, []);
+    let answer = ask_over(&handler, &message, Transport::Tcp).await;
+    assert_eq!(answer.additionals.len(), 40);
+}
+
+#[tokio::test]
 async fn a_udp_packet_is_never_longer_than_the_client_and_1232_allow() {
     // 30 addresses make about 500 bytes, 70 about 1150, 80 about 1310.
     for (addresses, payload, fits) in [
