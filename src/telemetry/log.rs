@@ -54,10 +54,29 @@ pub fn set_level(level: LevelFilter) {
     }
 }
 
-/// Our own lines at `level`; those of the libraries below only when they warn, because hickory and hyper tell every
-/// query and every connection.
+/// Our own lines at `level`; those of the libraries below only as errors: hickory warns of every foreign packet, which
+/// is the fault of a peer and would let anybody fill the log.
 fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::ERROR))
         .with_target("sekisho", level)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn what_libraries_say_of_peers_is_never_logged() {
+        for level in [LevelFilter::INFO, LevelFilter::TRACE] {
+            let targets = targets(level);
+            let library = "hickory_net::udp::udp_client_stream";
+            assert!(!targets.would_enable(library, &Level::WARN));
+            assert!(targets.would_enable(library, &Level::ERROR));
+            assert!(targets.would_enable("sekisho::resolve", &Level::INFO));
+        }
+        assert!(!targets(LevelFilter::OFF).would_enable("hickory_net", &Level::ERROR));
+    }
 }
