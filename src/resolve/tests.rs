@@ -305,6 +305,33 @@ async fn when_all_fail_the_error_says_how() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn many_silent_servers_take_no_longer_than_one() {
+    let timeout = Duration::from_secs(2);
+    for count in [1, 2, 3, 12] {
+        let mut silent = Vec::new();
+        for _ in 0..count {
+            silent.push(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        }
+        let servers: Vec<Server> = silent
+            .iter()
+            .map(|socket| Server {
+                transport: Transport::Udp,
+                address: socket.local_addr().unwrap(),
+            })
+            .collect();
+        let resolver = resolver(&servers, timeout);
+        let begun = super::now();
+        let error = resolver.lookup(&question("a.example.")).await;
+        assert_eq!(error, Err(ResolveError::Timeout));
+        let taken = super::now() - begun;
+        assert!(taken <= timeout + timeout / 20, "{count} {taken:?}");
+        for socket in silent {
+            assert!(socket.try_recv(&mut [0; 512]).is_ok(), "all are asked");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_truncated_answer_is_asked_for_again_over_tcp() {
     let server = Scripted::start(|transport, query| match transport {

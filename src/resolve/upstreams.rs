@@ -6,6 +6,7 @@
 //! for a while, so that a dead one does not cost every query that moment. A server that is late keeps its time to
 //! the end, because only this tells one that is dead from one that is slow.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,11 @@ use crate::telemetry::{Metrics, UpstreamLabels};
 
 /// How long a server that was silent or out of reach is asked last.
 const COOL_DOWN: Duration = Duration::from_secs(10);
-/// How long a server may take before the next is asked beside it; half its time where that is shorter.
+/// How long a server may take before the next is asked beside it. Less where there are many: the last one is to be asked
+/// when half of the time is over at the latest.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// How long after the end of the asker's time the first server's own word on it is still waited for.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// The servers.
 #[derive(Debug)]
@@ -51,12 +55,16 @@ impl Upstreams {
         &self.config
     }
 
-    /// The first good answer.
+    /// The first good answer, within the time that one server has, however many there are.
     ///
     /// # Errors
     ///
-    /// [`ResolveError`] when every server failed.
+    /// [`ResolveError`] when every server failed or the time is over.
     pub(super) async fn ask(&self, question: &Question) -> Result<Answer, ResolveError> {
+        let timeout = self.config.timeout;
+        let count = u32::try_from(self.clients.len().max(1)).unwrap_or(u32::MAX);
+        let patience = PATIENCE.min(timeout / 2 / count);
+        let mut over = pin!(sleep(timeout + GRACE));
         let mut order = lock(&self.health).order(now()).into_iter();
         let mut asked = JoinSet::new();
         let mut failures = Failures::default();
@@ -84,7 +92,12 @@ impl Upstreams {
                     None if order.len() == 0 => return Err(failures.sum()),
                     None => {}
                 },
-                () = sleep(PATIENCE.min(self.config.timeout / 2)), if order.len() > 0 => {}
+                () = &mut over => {
+                    asked.detach_all();
+                    failures.note(AskError::Timeout);
+                    return Err(failures.sum());
+                }
+                () = sleep(patience), if order.len() > 0 => {}
             }
         }
     }
