@@ -9,8 +9,8 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::{Answer, ExtendedError, Question};
 
-/// Names in a CNAME chain within one answer; longer ones are cut there. Public resolvers stop at 8 to 16.
-const MAX_CHAIN: usize = 16;
+/// Names in a CNAME chain within one answer: 16 CNAMEs, where public resolvers stop at the latest.
+const MAX_CHAIN: usize = 17;
 
 /// EDNS option code of extended errors (RFC 8914 section 2).
 const EXTENDED_ERROR: u16 = 15;
@@ -103,6 +103,16 @@ pub(super) fn chain_end<'a>(question: &'a Question, answers: &'a [Record]) -> &'
     chain(&question.name, question.record_type, answers)
         .pop()
         .unwrap_or(&question.name)
+}
+
+/// Whether the CNAMEs loop, or are more than we follow. What is left of such a chain would be taken for "no such record".
+pub(super) fn is_endless(question: &Question, answers: &[Record]) -> bool {
+    let end = chain_end(question, answers);
+    question.record_type != RecordType::CNAME
+        && question.record_type != RecordType::ANY
+        && answers
+            .iter()
+            .any(|record| record.record_type() == RecordType::CNAME && record.name == *end)
 }
 
 /// Whether the answer says that there is no such name or no such record (RFC 2308 section 2).

@@ -83,8 +83,8 @@ pub enum ResolveError {
         /// What it said about it.
         extended_errors: Vec<ExtendedError>,
     },
-    /// No server could be reached.
-    #[error("no upstream could be reached: {0}")]
+    /// No server could be reached, or what they said was of no use.
+    #[error("no usable answer from any upstream: {0}")]
     Unreachable(String),
 }
 

@@ -333,6 +333,40 @@ async fn many_silent_servers_take_no_longer_than_one() {
 }
 
 #[tokio::test]
+async fn aliases_that_loop_or_do_not_end_are_no_answer() {
+    for length in [2, 16, 17] {
+        for looped in [false, true] {
+            let server = Scripted::start(move |_, query| {
+                let mut message = reply(query);
+                for index in 0..length {
+                    let next = if looped {
+                        (index + 1) % length
+                    } else {
+                        index + 1
+                    };
+                    message.add_answer(cname(
+                        &format!("n{index}.example."),
+                        &format!("n{next}.example."),
+                    ));
+                }
+                let end = name(&format!("n{length}.example."));
+                message.add_answer(Record::from_rdata(end, 60, address(1)));
+                vec![Reply::Send(message)]
+            })
+            .await;
+            let resolver = resolver(&[server.on(Transport::Udp)], TIMEOUT);
+            let answer = resolver.lookup(&question("n0.example.")).await;
+            let good = !looped && length <= 16;
+            assert_eq!(answer.is_ok(), good, "{length} {looped}");
+            assert_eq!(
+                good,
+                answer.is_ok_and(|answer| answer.answers.len() == length + 1)
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_truncated_answer_is_asked_for_again_over_tcp() {
     let server = Scripted::start(|transport, query| match transport {
         Transport::Udp => {

@@ -22,7 +22,7 @@ use hickory_resolver::{ConnectionProvider, PoolContext, TlsConfig};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
-use super::answer::{extended_errors, is_referral, read};
+use super::answer::{extended_errors, is_endless, is_referral, read};
 use super::{Answer, ExtendedError, Question};
 use crate::config::{Server, Transport};
 
@@ -161,6 +161,11 @@ impl Client {
         if message.metadata.op_code != OpCode::Query || message.queries != [asked] {
             return Err(AskError::Malformed(
                 "the answer is to another question".to_owned(),
+            ));
+        }
+        if is_endless(question, &message.answers) {
+            return Err(AskError::Malformed(
+                "aliases that loop or do not end".to_owned(),
             ));
         }
         let authoritative = message.metadata.authoritative;
