@@ -1,5 +1,5 @@
-//! PURE. What upstreams said, for as long as they said it holds: positive answers (RFC 1035 section 3.2.1, RFC 2181
-//! section 8) and negative ones (RFC 2308). Bounded by a number of answers; the one that gives way is found by a
+//! PURE. What upstreams said, for as long as they said it holds: positive answers (RFC 1035 section 3.2.1, RFC 8767
+//! section 4) and negative ones (RFC 2308). Bounded by a number of answers; the one that gives way is found by a
 //! clock hand (second chance), so that names asked once never push out names asked often.
 //!
 //! Called by [`Resolver`](super::Resolver); the caller passes `now`, nothing here reads a clock.
@@ -21,7 +21,7 @@ use crate::config::Cache as Bounds;
 const MAX_SHARDS: usize = 16;
 /// Below so many answers per lock, fewer locks are used: a small cache must not be full in one corner only.
 const MIN_PER_SHARD: usize = 256;
-/// TTLs with the highest bit set mean zero (RFC 2181 section 8).
+/// The longest TTL (RFC 2181 section 8).
 const MAX_TTL: u32 = 0x7fff_ffff;
 
 /// The cache.
@@ -159,8 +159,8 @@ impl Cache {
             &mut answer.additionals,
         ] {
             for record in section {
-                let ttl = if record.ttl > MAX_TTL { 0 } else { record.ttl };
-                record.ttl = ttl.clamp(least, most);
+                // One with the highest bit set is a long one, not zero (RFC 8767 section 4).
+                record.ttl = record.ttl.clamp(least, most);
             }
         }
         let positive = answer.answers.iter().map(|record| record.ttl).min();
@@ -392,7 +392,7 @@ mod tests {
             max_ttl: Duration::from_secs(100),
             ..BOUNDS
         });
-        for (ttl, shown) in [(0, 10), (50, 50), (1000, 100), (u32::MAX, 10)] {
+        for (ttl, shown) in [(0, 10), (50, 50), (1000, 100), (u32::MAX, 100)] {
             let mut answer = answer(vec![a("a.example.", ttl)], vec![]);
             let lifetime = cache.settle(&question("a.example."), &mut answer);
             assert_eq!(lifetime, Duration::from_secs(shown.into()), "{ttl}");
