@@ -16,7 +16,7 @@ use hickory_server::server::Request;
 use hickory_server::zone_handler::MessageRequest;
 
 use super::local::Zones;
-use super::message::{ClientEdns, Reply};
+use super::message::ClientEdns;
 use super::pipeline;
 use super::policy::Reach;
 use super::screen::{Screened, client_edns, screen};
@@ -131,39 +131,23 @@ impl<T: Truth> Handler<T> {
             .then(|| Request::from_bytes(packet.to_vec(), no_address(), Protocol::Tcp).ok())
             .flatten();
         let message: Option<&MessageRequest> = request.as_deref();
-        self.reply(&header.metadata, questions, message, client, transport, 0)
+        self.reply(&header.metadata, questions, message, client, transport)
             .await
-            .map(|(_, packet)| packet)
     }
 
-    /// The same for a request that hickory has read.
-    pub(super) async fn answer_request(
-        &self,
-        request: &Request,
-        client: ClientAddr,
-        transport: Transport,
-    ) -> Option<Reply> {
-        let _place = self.place()?;
-        // hickory writes the question in a way that no later name is compressed against: what the names below it
-        // cost more is at most that name once.
-        let spare = request.queries.as_bytes().len();
-        self.reply(
-            &request.metadata,
-            request.queries.len(),
-            Some(request),
-            client,
-            transport,
-            u16::try_from(spare).unwrap_or(u16::MAX),
-        )
-        .await
-        .map(|(reply, _)| reply)
+    /// Whether a transport with so many questions open may take one more; counts the one that it then drops.
+    pub(super) fn has_room(&self, open: usize) -> bool {
+        let room = open < self.max_queries.load(Ordering::Relaxed);
+        if !room {
+            self.metrics.dns_overload.inc();
+        }
+        room
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// The reply, and the packet that it is; `spare` bytes are left free where the client bounds its length.
     async fn reply(
         &self,
         metadata: &Metadata,
@@ -171,8 +155,7 @@ impl<T: Truth> Handler<T> {
         message: Option<&MessageRequest>,
         client: ClientAddr,
         transport: Transport,
-        spare: u16,
-    ) -> Option<(Reply, Vec<u8>)> {
+    ) -> Option<Vec<u8>> {
         let view = self.view.load_full();
         let admitted = view.networks.contains(client.ip());
         let edns: Option<ClientEdns> = message.and_then(client_edns);
@@ -199,10 +182,9 @@ impl<T: Truth> Handler<T> {
                 shape::shape(&asked, draft)
             }
         };
-        let limit = shape::limit(transport, edns).saturating_sub(spare);
-        let packet = reply.encode(limit);
+        let packet = reply.encode(shape::limit(transport, edns));
         self.count_answer(reply.metadata.response_code);
-        Some((reply, packet))
+        Some(packet)
     }
 
     /// A place among the queries in flight, or the count of one more that had none.

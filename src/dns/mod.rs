@@ -1,6 +1,6 @@
 //! Level 3: what clients are told.
 //!
-//! A query comes in over UDP ([`server`](self)) or TCP, is screened, and walks the one list of the pipeline: special
+//! A query comes in over UDP or TCP, is screened, and walks the one list of the pipeline: special
 //! names, local zones, policy, steering, the truth from `resolve`; then it is shaped into a packet. Only here is
 //! anything withheld or steered: below, in `resolve`, everything is true, because the dialer needs it so.
 //!
@@ -22,6 +22,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod truth;
+mod udp;
 mod withhold;
 
 pub use handler::{Handler, Transport, View};

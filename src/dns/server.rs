@@ -1,26 +1,21 @@
-//! The sockets: UDP through hickory's server, TCP through our own loop (`tcp`).
+//! The sockets, each with its own loop: `udp` and `tcp`.
 //!
-//! hickory spawns a task for each datagram without a bound, so the handler's own bound stands at its very top. Its TCP
-//! listener has no limit on connections and answers in sequence, so it is not used.
+//! The loops of hickory's server are not used: the one for UDP spawns without a bound, answers malformed datagrams of
+//! strangers and even malformed responses, and drops what is open at the stop; the one for TCP has no limit on
+//! connections and answers in sequence.
 
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_proto::op::{Header, HeaderCounts};
-use hickory_proto::serialize::binary::BinDecoder;
-use hickory_server::Server;
-use hickory_server::net::runtime::Time;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::{MessageResponseBuilder, Queries};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::handler::{Handler, Transport};
-use super::tcp;
+use super::handler::Handler;
 use super::truth::Truth;
-use crate::net::ClientAddr;
+use super::{tcp, udp};
 
 /// Why the DNS side ended.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +24,8 @@ pub enum DnsError {
     #[error("could not use a DNS socket")]
     Socket(#[source] io::Error),
     /// The UDP loop ended by itself.
-    #[error("the DNS server ended: {0}")]
-    Ended(String),
+    #[error("the UDP side of DNS ended")]
+    Ended,
 }
 
 /// The bounds of connections.
@@ -42,7 +37,7 @@ pub struct Limits {
     pub tcp_idle_timeout: Duration,
 }
 
-/// Serves DNS on sockets that are bound already, until `stop`; then connections finish the questions they have open.
+/// Serves DNS on sockets that are bound already, until `stop`; then questions that are open are answered still.
 ///
 /// # Errors
 ///
@@ -54,75 +49,37 @@ pub async fn serve<T: Truth>(
     limits: Limits,
     stop: CancellationToken,
 ) -> Result<(), DnsError> {
-    let mut datagrams = Server::new(Datagrams(Arc::clone(&handler)));
-    let has_udp = !udp.is_empty();
+    let mut sockets = Vec::with_capacity(udp.len());
     for socket in udp {
         socket.set_nonblocking(true).map_err(DnsError::Socket)?;
-        let socket = tokio::net::UdpSocket::from_std(socket).map_err(DnsError::Socket)?;
-        datagrams.register_socket(socket);
+        sockets.push(tokio::net::UdpSocket::from_std(socket).map_err(DnsError::Socket)?);
     }
     let mut listeners = Vec::with_capacity(tcp.len());
     for listener in tcp {
         listener.set_nonblocking(true).map_err(DnsError::Socket)?;
         listeners.push(tokio::net::TcpListener::from_std(listener).map_err(DnsError::Socket)?);
     }
-    let connections = tokio::spawn(tcp::serve(handler, listeners, limits, stop.clone()));
+    let connections = tokio::spawn(tcp::serve(
+        Arc::clone(&handler),
+        listeners,
+        limits,
+        stop.clone(),
+    ));
     let connections = AbortOnDropHandle::new(connections);
-    let ended = tokio::select! {
-        () = stop.cancelled() => datagrams.shutdown_gracefully().await,
-        ended = datagrams.block_until_done(), if has_udp => ended,
-    };
-    if stop.is_cancelled() {
-        connections.await.ok();
-        return Ok(());
+    let mut datagrams = JoinSet::new();
+    for socket in sockets {
+        datagrams.spawn(udp::serve(Arc::clone(&handler), socket, stop.clone()));
     }
-    Err(DnsError::Ended(ended.map_or_else(
-        |error| error.to_string(),
-        |()| "its UDP sockets are closed".to_owned(),
-    )))
-}
-
-/// hickory's way in to the handler.
-struct Datagrams<T>(Arc<Handler<T>>);
-
-#[async_trait::async_trait]
-impl<T: Truth> RequestHandler for Datagrams<T> {
-    async fn handle_request<R: ResponseHandler, C: Time>(
-        &self,
-        request: &Request,
-        mut response_handle: R,
-    ) -> ResponseInfo {
-        let client = ClientAddr::new(request.src());
-        let untold = ResponseInfo::from(Header {
-            metadata: request.metadata,
-            counts: HeaderCounts::default(),
-        });
-        let Some(reply) = self.0.answer_request(request, client, Transport::Udp).await else {
-            return untold;
-        };
-        // hickory echoes the octets of the question section; where we echo none, it gets an empty one.
-        let Ok(no_queries) = Queries::read(&mut BinDecoder::new(&[]), 0) else {
-            return untold;
-        };
-        let queries = match reply.query {
-            Some(_) => &request.queries,
-            None => &no_queries,
-        };
-        let response = MessageResponseBuilder::new(queries, reply.edns.as_ref()).build(
-            reply.metadata,
-            &reply.answers,
-            &reply.authorities,
-            [],
-            &reply.additionals,
-        );
-        match response_handle.send_response(response).await {
-            Ok(info) => info,
-            Err(error) => {
-                tracing::debug!(%client, %error, "could not send an answer");
-                untold
-            }
-        }
+    tokio::select! {
+        () = stop.cancelled() => {}
+        Some(_) = datagrams.join_next() => {}
     }
+    if !stop.is_cancelled() {
+        return Err(DnsError::Ended);
+    }
+    while datagrams.join_next().await.is_some() {}
+    connections.await.ok();
+    Ok(())
 }
 
 #[cfg(test)]

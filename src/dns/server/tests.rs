@@ -171,6 +171,78 @@ async fn a_udp_query_with_another_count_of_questions_than_one_is_malformed() {
     }
 }
 
+/// A datagram that is no message: a record is announced and does not come.
+fn malformed(response: bool) -> Vec<u8> {
+    let mut packet = query("both.example.", RecordType::A).to_vec().unwrap();
+    packet[2] |= if response { 0x80 } else { 0 };
+    packet[7] = 1;
+    packet
+}
+
+#[tokio::test]
+async fn a_malformed_datagram_is_answered_to_clients_only_and_a_response_to_nobody() {
+    for (networks, expected) in [
+        (["127.0.0.0/8"], ResponseCode::FormErr),
+        (["192.168.1.0/24"], ResponseCode::Refused),
+    ] {
+        let running = start(world(), &networks);
+        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
+        socket.connect(running.udp).await.unwrap();
+        for packet in [malformed(true), vec![], vec![0; 11], malformed(false)] {
+            socket.send(&packet).await.unwrap();
+        }
+        let mut packet = [0; 512];
+        let length = socket.recv(&mut packet).await.unwrap();
+        let answer = Message::from_vec(&packet[..length]).unwrap();
+        assert_eq!(answer.metadata.response_code, expected);
+        running.stop.cancel();
+        running.served.await.unwrap().unwrap();
+        let more = socket.try_recv(&mut packet);
+        assert!(more.is_err(), "one answer for four datagrams");
+    }
+}
+
+#[tokio::test]
+async fn datagrams_over_the_bound_are_dropped_and_counted_before_they_cost_a_task() {
+    let running = start(world(), &["127.0.0.0/8"]);
+    running.handler.replace(view(world(), &["127.0.0.0/8"]), 2);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let packet = query("slow.example.", RecordType::A).to_vec().unwrap();
+    for _ in 0..5 {
+        socket.send_to(&packet, running.udp).unwrap();
+    }
+    while running.metrics.dns_overload.get() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.metrics.dns_in_flight.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_open_over_udp_at_the_stop_is_answered() {
+    let world = World::new(&["both.example. AAAA 2001:db8::1"])
+        .without_soa()
+        .silent("both.example.", RecordType::SOA);
+    let running = start(world, &["127.0.0.0/8"]);
+    let message = edns_query("both.example.", RecordType::AAAA, false);
+    let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let packet = message.to_vec().unwrap();
+    socket.send_to(&packet, running.udp).await.unwrap();
+    while running.metrics.dns_in_flight.get() < 1 {
+        tokio::task::yield_now().await;
+    }
+    running.stop.cancel();
+    running.served.await.unwrap().unwrap();
+    let mut packet = [0; 512];
+    let length = socket.try_recv(&mut packet).unwrap();
+    let answer = Message::from_vec(&packet[..length]).unwrap();
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+    assert_eq!(answer.authorities.len(), 1);
+}
+
 #[tokio::test]
 async fn strangers_are_refused_over_udp_and_closed_unread_over_tcp() {
     let running = start(world(), &["192.168.1.0/24"]);
