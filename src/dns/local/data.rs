@@ -3,7 +3,10 @@
 //! Names are read here: hickory takes `\DDD` for octal and refuses labels with a space, which DNS-SD writes (RFC 6763
 //! s.4.1.1). Types beyond the everyday ones are left to hickory's parser.
 
-use std::str::FromStr;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 use hickory_proto::{
     rr::{
@@ -89,28 +92,30 @@ pub(super) fn data(
     };
     Ok(match (record_type, words.as_slice()) {
         (RecordType::A, &[address]) => RData::A(A(address.parse().map_err(|_| {
-            (
-                format!("`{address}` is no IPv4 address"),
-                "write for example `192.168.1.10`".to_owned(),
-            )
+            let write = match address.parse::<Ipv6Addr>() {
+                Ok(_) => format!("write `AAAA {address}`"),
+                Err(_) => "write for example `192.168.1.10`".to_owned(),
+            };
+            (format!("`{address}` is no IPv4 address"), write)
         })?)),
         (RecordType::AAAA, &[address]) => RData::AAAA(AAAA(address.parse().map_err(|_| {
-            (
-                format!("`{address}` is no IPv6 address"),
-                "write for example `2001:db8::10`".to_owned(),
-            )
+            let write = match address.parse::<Ipv4Addr>() {
+                Ok(_) => format!("write `A {address}`"),
+                Err(_) => "write for example `2001:db8::10`".to_owned(),
+            };
+            (format!("`{address}` is no IPv6 address"), write)
         })?)),
-        (RecordType::CNAME, &[target]) => RData::CNAME(CNAME(name(target, origin)?)),
-        (RecordType::NS, &[target]) => RData::NS(NS(name(target, origin)?)),
-        (RecordType::PTR, &[target]) => RData::PTR(PTR(pointed(target, origin)?)),
+        (RecordType::CNAME, &[to]) => RData::CNAME(CNAME(target(to, origin)?)),
+        (RecordType::NS, &[to]) => RData::NS(NS(target(to, origin)?)),
+        (RecordType::PTR, &[to]) => RData::PTR(PTR(pointed(to, origin)?)),
         (RecordType::MX, &[preference, exchange]) => {
-            RData::MX(MX::new(number(preference)?, name(exchange, origin)?))
+            RData::MX(MX::new(number(preference)?, target(exchange, origin)?))
         }
-        (RecordType::SRV, &[priority, weight, port, target]) => RData::SRV(SRV::new(
+        (RecordType::SRV, &[priority, weight, port, to]) => RData::SRV(SRV::new(
             number(priority)?,
             number(weight)?,
             number(port)?,
-            name(target, origin)?,
+            target(to, origin)?,
         )),
         (
             RecordType::A
@@ -148,23 +153,58 @@ pub(super) fn data(
     })
 }
 
+/// A name that a record leads to. As labels an address or a URL would pass, and lead nowhere.
+fn target(raw: &str, origin: &Name) -> Result<Name, Wrong> {
+    let bare = raw.strip_suffix('.').unwrap_or(raw);
+    let record_type = match bare.parse() {
+        Ok(IpAddr::V4(_)) => Some("A"),
+        Ok(IpAddr::V6(_)) => Some("AAAA"),
+        Err(_) => None,
+    };
+    if let Some(record_type) = record_type {
+        return Err((
+            format!("`{raw}` is an address, and a name is wanted"),
+            format!("write `{record_type} {bare}`, or a name that has this record"),
+        ));
+    }
+    if raw.contains(['/', ':']) {
+        return Err((
+            format!("`{raw}` is no host name"),
+            "write the name alone, without scheme, port or path".to_owned(),
+        ));
+    }
+    name(raw, origin)
+}
+
 /// The target of a PTR record: in a reverse zone a relative one is a forgotten dot.
-fn pointed(target: &str, origin: &Name) -> Result<Name, Wrong> {
+fn pointed(to: &str, origin: &Name) -> Result<Name, Wrong> {
     let reverse = ["in-addr.arpa.", "ip6.arpa."]
         .iter()
         .filter_map(|suffix| Name::from_ascii(suffix).ok())
         .any(|suffix| suffix.zone_of(origin));
-    if reverse && target != "@" && !target.ends_with('.') {
+    if reverse {
+        target(to, origin)?;
+    }
+    if reverse && to != "@" && !to.ends_with('.') {
         return Err((
-            format!("`{target}` has no dot at its end, so it means `{target}.{origin}`"),
-            format!("write `{target}.`"),
+            format!("`{to}` has no dot at its end, so it means `{to}.{origin}`"),
+            format!("write `{to}.`"),
         ));
     }
-    name(target, origin)
+    name(to, origin)
 }
 
 /// The data of the types that hickory's parser reads, given to it as one record of quoted tokens.
 fn foreign(record_type: RecordType, tokens: &[Token], origin: &Name) -> Result<RData, Wrong> {
+    if let (RecordType::SOA, Some(mailbox)) = (record_type, tokens.get(1))
+        && let Some((local, domain)) = mailbox.raw.split_once('@')
+        && !domain.is_empty()
+    {
+        return Err((
+            format!("`{}` is a mail address, and a name is wanted", mailbox.raw),
+            format!("write `{local}.{}.`", domain.trim_end_matches('.')),
+        ));
+    }
     let mut line = format!("@ 0 IN {record_type}");
     for (index, token) in tokens.iter().enumerate() {
         let names = match record_type {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -87,14 +88,20 @@ impl Reader<'_> {
         let Some((first, rest)) = entry.tokens.split_first() else {
             return Ok(());
         };
+        if !first.quoted && (first.raw.starts_with('#') || first.raw.starts_with("//")) {
+            return Err((
+                format!("`{}` does not begin a comment", first.raw),
+                "write `;` before a comment".into(),
+            ));
+        }
         if entry.continues_owner {
-            return self.record(&entry.tokens);
+            return self.record(&entry.tokens, None);
         }
         if first.raw.starts_with('$') && !first.quoted {
             return self.directive(&first.raw, rest);
         }
         self.owner = Some(name(&first.raw, &self.origin)?.to_lowercase());
-        self.record(rest)
+        self.record(rest, Some(&first.raw))
     }
 
     fn directive(&mut self, directive: &str, values: &[Token]) -> Result<(), Wrong> {
@@ -118,8 +125,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A record after its owner: `[TTL] [class] type data`, TTL and class in any order.
-    fn record(&mut self, tokens: &[Token]) -> Result<(), Wrong> {
+    /// A record after its owner: `[TTL] [class] type data`, TTL and class in any order; `first` is the owner as written,
+    /// where this line has one.
+    fn record(&mut self, tokens: &[Token], first: Option<&str>) -> Result<(), Wrong> {
         let Some(owner) = self.owner.clone() else {
             return Err((
                 "the line begins with white space, but no record before it has a name".into(),
@@ -150,12 +158,7 @@ impl Reader<'_> {
                 }
                 Err(_) => match RecordType::from_str(&word) {
                     Ok(record_type) => break record_type,
-                    Err(_) => {
-                        return Err((
-                            format!("`{}` is no record type", token.raw),
-                            "write a type such as A, AAAA, CNAME, MX, NS, PTR, SRV or TXT".into(),
-                        ));
-                    }
+                    Err(_) => return Err(no_type(&token.raw, first)),
                 },
             }
         };
@@ -264,6 +267,31 @@ impl Reader<'_> {
         let soa = self.soa.filter(|_| sound)?;
         Some(Zone::new(self.apex.clone(), &soa, self.nodes))
     }
+}
+
+/// What to write where a word stands in the place of the type, after the owner `first`.
+fn no_type(word: &str, first: Option<&str>) -> Wrong {
+    let type_of = |text: &str| match text.parse() {
+        Ok(IpAddr::V4(_)) => Some("A"),
+        Ok(IpAddr::V6(_)) => Some("AAAA"),
+        Err(_) => None,
+    };
+    let write = match (first, type_of(word), first.and_then(type_of)) {
+        (_, Some(record_type), _) => {
+            format!("write `{record_type}` before `{word}`")
+        }
+        (Some(address), None, Some(record_type)) => {
+            format!("write the name first: `{word} {record_type} {address}`")
+        }
+        (None, None, _) => {
+            "begin the line with the name; one that begins with white space goes on with the name above"
+                .to_owned()
+        }
+        (Some(_), None, None) => {
+            "write a type such as A, AAAA, CNAME, MX, NS, PTR, SRV or TXT".to_owned()
+        }
+    };
+    (format!("`{word}` is no record type"), write)
 }
 
 /// A time in seconds or with the units s, m, h, d, w.

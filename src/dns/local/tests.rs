@@ -484,6 +484,68 @@ fn each_problem_says_what_to_write() {
 }
 
 #[test]
+fn everyday_mistakes_are_met_with_what_to_write() {
+    for (text, what, write) in [
+        ("# note", "`#` does not begin a comment", "write `;`"),
+        ("//note", "`//note` does not begin", "write `;`"),
+        (
+            "192.168.1.9 nas",
+            "`nas` is no record type",
+            "write the name first: `nas A 192.168.1.9`",
+        ),
+        (
+            "nas 192.168.1.9",
+            "`192.168.1.9` is no record type",
+            "write `A` before `192.168.1.9`",
+        ),
+        (
+            "nas fd00::9",
+            "`fd00::9` is no record type",
+            "write `AAAA` before `fd00::9`",
+        ),
+        (
+            " nas A 192.168.1.9",
+            "`nas` is no record type",
+            "begin the line with the name",
+        ),
+        ("nas A fd00::9", "no IPv4 address", "write `AAAA fd00::9`"),
+        (
+            "nas AAAA 192.168.1.9",
+            "no IPv6 address",
+            "write `A 192.168.1.9`",
+        ),
+        (
+            "nas CNAME 192.168.1.9",
+            "CNAME: `192.168.1.9` is an address",
+            "write `A 192.168.1.9`",
+        ),
+        (
+            "@ MX 10 192.168.1.9.",
+            "MX: `192.168.1.9.` is an address",
+            "write `A 192.168.1.9`",
+        ),
+        (
+            "www CNAME https://nas/",
+            "CNAME: `https://nas/` is no host name",
+            "write the name alone",
+        ),
+        (
+            "_a._tcp SRV 0 0 80 nas:80",
+            "SRV: `nas:80` is no host name",
+            "write the name alone",
+        ),
+    ] {
+        let found = problem(text);
+        assert!(found.contains("line 5: "), "{found}");
+        assert!(found.contains(what), "{text}: {found}");
+        assert!(found.contains(write), "{text}: {found}");
+    }
+    let soa = problems("$TTL 1h\n@ SOA gate me@example.com 1 1h 15m 1w 1m\n").join("");
+    assert!(soa.contains("line 2: SOA: `me@example.com` is a mail address"));
+    assert!(soa.contains("write `me.example.com.`"), "{soa}");
+}
+
+#[test]
 fn the_number_of_problems_of_a_file_is_bounded() {
     let found = problems(&"x WHAT\n".repeat(250));
     assert_eq!(found.len(), 101);
