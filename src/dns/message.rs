@@ -179,6 +179,11 @@ impl Reply {
             match self.emit(limit) {
                 Ok((packet, false)) => return packet,
                 Ok((_, true)) if self.lighten() => {}
+                // Longer than any message: TC would only send the client to TCP, where it is.
+                Ok((_, true)) if limit == u16::MAX => {
+                    self.metadata.response_code = ResponseCode::ServFail;
+                    break;
+                }
                 Ok((_, true)) => {
                     self.metadata.truncation = true;
                     break;

@@ -154,6 +154,25 @@ async fn what_is_too_long_for_udp_is_truncated_to_nothing_and_whole_over_tcp() {
 }
 
 #[tokio::test]
+async fn what_is_too_long_for_tcp_is_a_failure_and_never_truncated() {
+    let text = "x".repeat(200);
+    let all: Vec<String> = (0..400)
+        .map(|n| format!("big.example. TXT {n}{text}"))
+        .collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let handler = handler_of(
+        World::new(&all),
+        &config(Mode::Off, Names::All),
+        Zones::default(),
+    );
+    let message = query("big.example.", RecordType::TXT);
+    let answer = ask_over(&handler, &message, Transport::Tcp).await;
+    assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    assert!(!answer.metadata.truncation && answer.answers.is_empty());
+    assert!(ask(&handler, &message).await.metadata.truncation);
+}
+
+#[tokio::test]
 async fn additional_addresses_give_way_before_the_answer_is_truncated() {
     let mut all = vec!["example. MX 10 mail.example.".to_owned()];
     all.extend((0..40).map(|n| format!("mail.example. A 192.0.2.{}", n + 1)));
