@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
+use nix::{getsockopt_impl, libc, sockopt_impl};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
@@ -70,4 +71,23 @@ pub fn prepare_stream(stream: &TcpStream) -> io::Result<()> {
         .with_time(Duration::from_secs(300))
         .with_interval(Duration::from_secs(60));
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+sockopt_impl!(
+    /// What the kernel holds for a socket (`SO_MEMINFO`): the nine numbers of its `sk_meminfo`.
+    MemoryInfo,
+    GetOnly,
+    libc::SOL_SOCKET,
+    libc::SO_MEMINFO,
+    [u32; 9]
+);
+
+/// The memory that the kernel holds for bytes written to a connection and not yet acknowledged by its peer, in bytes
+/// with the kernel's own overhead; 0 exactly when the peer has everything, or the connection is gone.
+pub fn unacknowledged(stream: &TcpStream) -> u32 {
+    // SK_MEMINFO_WMEM_QUEUED
+    const QUEUED: usize = 5;
+    // Only fails on a socket that is gone already.
+    nix::sys::socket::getsockopt(stream, MemoryInfo)
+        .map_or(0, |numbers| numbers.get(QUEUED).copied().unwrap_or(0))
 }

@@ -1,9 +1,11 @@
-//! The one accept loop: a permit before each accept, a pause after an error, and an end when told.
+//! TCP connections: the one accept loop, with a permit before each accept, a pause after an error, and an end when told.
 //!
 //! Called by every TCP listener of `dns`, `proxy` and `web`.
 
+use std::io;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -44,5 +46,17 @@ pub async fn accept_loop<P>(
                 pause = (pause * 2).min(PAUSE.1);
             }
         }
+    }
+}
+
+/// Waits until the connection is broken, without reading from it; a peer that has only ended its stream has broken
+/// nothing.
+pub async fn broken(stream: &TcpStream) -> io::Error {
+    match stream.ready(Interest::ERROR).await {
+        Ok(_) => match stream.take_error() {
+            Ok(Some(error)) | Err(error) => error,
+            Ok(None) => io::ErrorKind::ConnectionReset.into(),
+        },
+        Err(error) => error,
     }
 }

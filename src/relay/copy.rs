@@ -17,12 +17,12 @@ thread_local! {
     static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
 }
 
-/// One read, and what of it was not written.
+/// One read, how long it was, and what of it was not written.
 enum Copied {
     Nothing,
     End,
-    All,
-    Rest(Vec<u8>),
+    All(usize),
+    Rest(usize, Vec<u8>),
 }
 
 /// Reads once and writes all of it.
@@ -30,10 +30,10 @@ pub(super) async fn step(direction: &Direction<'_>) -> Result<Step, Fault> {
     match read_and_write(direction)? {
         Copied::Nothing => Ok(Step::Dry),
         Copied::End => Ok(Step::End),
-        Copied::All => Ok(Step::Moved),
-        Copied::Rest(rest) => {
+        Copied::All(length) => Ok(Step::Moved(length)),
+        Copied::Rest(length, rest) => {
             write_rest(direction, rest).await?;
-            Ok(Step::Moved)
+            Ok(Step::Moved(length))
         }
     }
 }
@@ -49,9 +49,9 @@ fn read_and_write(direction: &Direction<'_>) -> Result<Copied, Fault> {
         let bytes = buffer.get(..length).unwrap_or_default();
         let rest = write(direction, bytes)?;
         Ok(if rest.is_empty() {
-            Copied::All
+            Copied::All(length)
         } else {
-            Copied::Rest(rest.to_vec())
+            Copied::Rest(length, rest.to_vec())
         })
     })
 }

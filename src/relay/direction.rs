@@ -5,10 +5,10 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use socket2::SockRef;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 
+use crate::net::broken;
 use crate::telemetry::{Metrics, Side};
 
 use super::pipes::Pipes;
@@ -19,6 +19,9 @@ const SPLICE_AFTER: u64 = 64 * 1024;
 
 /// Bytes after which a direction is bulk and gets a bigger pipe.
 const BULK_AFTER: u64 = 1024 * 1024;
+
+/// Bytes at once below which a pipe is not worth its system calls: three for a message, where copying needs two.
+const LITTLE: usize = 16 * 1024;
 
 /// What is read from one side and written to the other.
 #[derive(Debug)]
@@ -36,8 +39,8 @@ pub(super) type Fault = (Side, io::Error);
 /// What one step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Bytes were carried; there may be more.
-    Moved,
+    /// So many bytes were carried; there may be more.
+    Moved(usize),
     /// The sender has said nothing more yet.
     Dry,
     /// The sender has ended its stream.
@@ -73,10 +76,11 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Carries until the sender has ended its stream, and passes the end on.
+    /// Carries until the sender has ended its stream; passing the end on is the caller's.
     pub(super) async fn run(&self, pipes: &Pipes, metrics: &Metrics) -> Result<(), Fault> {
         let mut splices = true;
         let mut spliced = false;
+        let mut chatty = false;
         loop {
             self.from
                 .readable()
@@ -84,7 +88,7 @@ impl<'a> Direction<'a> {
                 .map_err(|error| self.read_fault(error))?;
             let carried = self.carried.load(Ordering::Relaxed);
             let mut pipe = None;
-            if splices && carried >= SPLICE_AFTER {
+            if splices && !chatty && carried >= SPLICE_AFTER {
                 pipe = pipes.lend(carried >= BULK_AFTER);
                 if pipe.is_none() {
                     metrics.relay_without_pipe.inc();
@@ -93,17 +97,22 @@ impl<'a> Direction<'a> {
                     metrics.relay_spliced.inc();
                 }
             }
+            let mut at_once = 0_usize;
             loop {
                 let step = match &mut pipe {
                     Some(pipe) => splice::step(self, pipe).await?,
                     None => copy::step(self).await?,
                 };
                 match step {
-                    // The buffer is worth leaving after one read: the flow may have become worth a pipe.
-                    Step::Moved if pipe.is_none() => break,
-                    Step::Moved => {}
+                    Step::Moved(length) => {
+                        at_once = at_once.saturating_add(length);
+                        if pipe.is_none() {
+                            // The buffer is worth leaving after one read: the flow may have become worth a pipe.
+                            break;
+                        }
+                    }
                     Step::Dry => break,
-                    Step::End => return self.pass_end_on(),
+                    Step::End => return Ok(()),
                     Step::Unsupported => {
                         splices = false;
                         break;
@@ -113,6 +122,9 @@ impl<'a> Direction<'a> {
                 consume_budget().await;
             }
             drop(pipe);
+            if at_once > 0 {
+                chatty = at_once < LITTLE;
+            }
             consume_budget().await;
         }
     }
@@ -120,17 +132,12 @@ impl<'a> Direction<'a> {
     /// After this direction has ended, its sender may still break the session while the other direction waits for
     /// something else: this ends when it does.
     pub(super) async fn sender_broken(&self) -> Fault {
-        let error = match self.from.ready(Interest::ERROR).await {
-            Ok(_) => match self.from.take_error() {
-                Ok(Some(error)) | Err(error) => error,
-                Ok(None) => io::ErrorKind::ConnectionReset.into(),
-            },
-            Err(error) => error,
-        };
+        let error = broken(self.from).await;
         self.read_fault(error)
     }
 
-    fn pass_end_on(&self) -> Result<(), Fault> {
+    /// Tells the receiver that the stream has ended.
+    pub(super) fn pass_end_on(&self) -> Result<(), Fault> {
         SockRef::from(self.to)
             .shutdown(Shutdown::Write)
             .map_err(|error| self.write_fault(error))

@@ -19,6 +19,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::net::unacknowledged;
 use crate::telemetry::{Metrics, Side};
 
 use direction::Direction;
@@ -29,6 +30,12 @@ const MOST_PIPES: usize = 256;
 
 /// How often the idle timeout looks, per timeout: a session is ended at most an eighth too late.
 const IDLE_LOOKS: u32 = 8;
+
+/// How often a side is asked whether it has everything: at first, and at most.
+const SETTLE_LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
+
+/// How long a side may take nothing of its last bytes before they are given up.
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// Carries sessions; holds the pool of pipes that they share.
 #[derive(Debug)]
@@ -79,6 +86,8 @@ impl Relay {
     ///
     /// A side that is done is told to the other, which may go on (half-close, RFC 9293 section 3.6). After every
     /// ending but [`Ended::Closed`] both connections are reset, so that nobody takes a truncated stream for a whole one.
+    /// Where one side broke, the other is first given everything that the broken one had said: a server that resets
+    /// right after its answer is usual, and the reset would throw away what is still on its way.
     pub async fn run(
         &self,
         client: TcpStream,
@@ -115,24 +124,55 @@ impl Relay {
         let downward = down.run(&self.pipes, &self.metrics);
         tokio::pin!(upward, downward);
         let (mut up_done, mut down_done) = (false, false);
-        while !(up_done && down_done) {
+        let (side, error) = loop {
+            if up_done && down_done {
+                return Ended::Closed;
+            }
             let outcome = tokio::select! {
                 outcome = &mut upward, if !up_done => {
                     up_done = true;
-                    outcome
+                    outcome.and_then(|()| up.pass_end_on())
                 }
                 outcome = &mut downward, if !down_done => {
                     down_done = true;
-                    outcome
+                    outcome.and_then(|()| down.pass_end_on())
                 }
                 fault = up.sender_broken(), if up_done => Err(fault),
                 fault = down.sender_broken(), if down_done => Err(fault),
             };
-            if let Err((side, error)) = outcome {
-                return Ended::Broken(side, error);
+            if let Err(fault) = outcome {
+                break fault;
             }
+        };
+        let (last_words, done, hearer) = match side {
+            Side::Client => (upward, up_done, up.to),
+            _ => (downward, down_done, down.to),
+        };
+        // The kernel gives out what came before a reset, and then tells of the reset or, where a write heard of it
+        // first, of an end; that end is not passed on.
+        if !done {
+            last_words.await.ok();
         }
-        Ended::Closed
+        settled(hearer).await;
+        Ended::Broken(side, error)
+    }
+}
+
+/// Waits until the peer has acknowledged everything, or takes no more of it. The kernel has no event for that.
+async fn settled(stream: &TcpStream) {
+    let (mut look, longest) = SETTLE_LOOKS;
+    let mut left = unacknowledged(stream);
+    let mut quiet = Duration::ZERO;
+    while left > 0 && quiet < SETTLE {
+        tokio::time::sleep(look).await;
+        let now = unacknowledged(stream);
+        quiet = if now == left {
+            quiet.saturating_add(look)
+        } else {
+            Duration::ZERO
+        };
+        left = now;
+        look = (look * 2).min(longest);
     }
 }
 

@@ -13,9 +13,9 @@ const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
 /// Fills the pipe once and empties it: an empty pipe is the reason why "try again" can only mean the socket.
 pub(super) async fn step(direction: &Direction<'_>, pipe: &mut Lent<'_>) -> Result<Step, Fault> {
-    match fill(direction, pipe) {
+    let filled = match fill(direction, pipe) {
         Ok(0) => return Ok(Step::End),
-        Ok(length) => pipe.held = length,
+        Ok(length) => length,
         Err(error) => {
             return match Errno::from_io_error(&error) {
                 Some(Errno::AGAIN | Errno::INTR) => Ok(Step::Dry),
@@ -24,7 +24,8 @@ pub(super) async fn step(direction: &Direction<'_>, pipe: &mut Lent<'_>) -> Resu
                 _ => Err(direction.read_fault(error)),
             };
         }
-    }
+    };
+    pipe.held = filled;
     while pipe.held > 0 {
         match empty(direction, pipe) {
             Ok(0) => return Err(direction.write_fault(io::ErrorKind::WriteZero.into())),
@@ -37,7 +38,7 @@ pub(super) async fn step(direction: &Direction<'_>, pipe: &mut Lent<'_>) -> Resu
             Err(error) => return Err(direction.write_fault(error)),
         }
     }
-    Ok(Step::Moved)
+    Ok(Step::Moved(filled))
 }
 
 fn fill(direction: &Direction<'_>, pipe: &Lent<'_>) -> io::Result<usize> {

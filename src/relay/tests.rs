@@ -1,6 +1,7 @@
 //! Whole sessions over loopback.
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -10,6 +11,9 @@ use super::*;
 
 /// Long enough never to be the reason why a test ends.
 const LONG: Duration = Duration::from_secs(600);
+
+/// Longer than any step here takes; a test that waits for ever fails then.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// As much as is copied before a direction is spliced.
 const START: usize = 64 * 1024;
@@ -58,6 +62,12 @@ fn relay(most_pipes: usize) -> Arc<Relay> {
     Arc::new(Relay::with_pipes(Arc::new(Metrics::new()), most_pipes))
 }
 
+/// The future's outcome, or a failed test where it never ends.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(PATIENCE, future).await;
+    ended.expect("this should have ended by now")
+}
+
 async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let (far, near) = tokio::join!(
@@ -83,7 +93,7 @@ fn bytes(length: usize, seed: u32) -> Vec<u8> {
 /// Reads until what the other end does shows; a reset is an error, an end is none.
 async fn read_on(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
-    stream.read_to_end(&mut all).await.map(|_| all)
+    within(stream.read_to_end(&mut all)).await.map(|_| all)
 }
 
 fn is_reset(result: io::Result<Vec<u8>>) -> bool {
@@ -106,7 +116,7 @@ async fn a_client_that_is_done_still_gets_the_answer() {
     session.origin.write_all(b"the answer").await.unwrap();
     session.origin.shutdown().await.unwrap();
     assert_eq!(read_on(&mut session.client).await.unwrap(), b"the answer");
-    let carried = session.task.await.unwrap();
+    let carried = within(session.task).await.unwrap();
     assert!(matches!(carried.ended, Ended::Closed), "{carried:?}");
     assert_eq!((carried.sent, carried.received), (8, 10));
 }
@@ -120,7 +130,7 @@ async fn an_origin_that_is_done_still_gets_the_question() {
     session.client.write_all(b"late").await.unwrap();
     session.client.shutdown().await.unwrap();
     assert_eq!(read_on(&mut session.origin).await.unwrap(), b"late");
-    let carried = session.task.await.unwrap();
+    let carried = within(session.task).await.unwrap();
     assert!(matches!(carried.ended, Ended::Closed), "{carried:?}");
     assert_eq!((carried.sent, carried.received), (4, 8));
 }
@@ -140,7 +150,8 @@ async fn bulk_both_ways(relay: Arc<Relay>) {
             (all, read)
         });
         async move {
-            let ((all, read), write) = (receiver.await.unwrap(), sender.await.unwrap());
+            let (all, read) = within(receiver).await.unwrap();
+            let write = within(sender).await.unwrap();
             drop((read, write));
             all
         }
@@ -149,7 +160,7 @@ async fn bulk_both_ways(relay: Arc<Relay>) {
         tokio::join!(exchange(session.client, 1), exchange(session.origin, 77));
     assert!(at_origin == bytes(BULK, 1), "the origin got other bytes");
     assert!(at_client == bytes(BULK, 77), "the client got other bytes");
-    let carried = session.task.await.unwrap();
+    let carried = within(session.task).await.unwrap();
     assert!(matches!(carried.ended, Ended::Closed), "{carried:?}");
     assert_eq!((carried.sent, carried.received), (BULK as u64, BULK as u64));
 }
@@ -186,7 +197,7 @@ async fn a_reset_from_either_side_ends_both_at_once_and_is_passed_on() {
             (session.origin, session.client, Side::Origin)
         };
         reset(breaks);
-        let carried = session.task.await.unwrap();
+        let carried = within(session.task).await.unwrap();
         assert!(
             matches!(&carried.ended, Ended::Broken(whose, _) if *whose == side),
             "{carried:?}"
@@ -209,16 +220,17 @@ async fn a_reset_after_half_close_is_noticed_while_the_other_direction_waits() {
         breaks.shutdown().await.unwrap();
         assert_eq!(read_on(&mut sees).await.unwrap(), b"last words");
         reset(breaks);
-        let carried = session.task.await.unwrap();
+        let carried = within(session.task).await.unwrap();
         assert!(
             matches!(&carried.ended, Ended::Broken(whose, _) if *whose == side),
             "{carried:?}"
         );
-        let mut refused = sees.write_all(b"more").await;
-        while refused.is_ok() {
-            tokio::task::yield_now().await;
-            refused = sees.write_all(b"more").await;
-        }
+        within(async {
+            while sees.write_all(b"more").await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }
 
@@ -231,12 +243,165 @@ async fn what_came_before_a_reset_is_delivered_and_counted() {
     session.client.read_exact(&mut got).await.unwrap();
     assert!(got == sent);
     reset(session.origin);
-    let carried = session.task.await.unwrap();
+    let carried = within(session.task).await.unwrap();
     assert!(
         matches!(carried.ended, Ended::Broken(Side::Origin, _)),
         "{carried:?}"
     );
     assert_eq!(carried.received, sent.len() as u64);
+}
+
+/// Reads everything up to a reset.
+async fn read_to_reset(stream: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    let ended = within(stream.read_to_end(&mut all)).await;
+    assert!(is_reset(ended.map(|_| Vec::new())), "a clean end");
+    all
+}
+
+/// Writes until every buffer on the way to the one who does not read is full.
+async fn fill(stream: &TcpStream) -> &'static [u8] {
+    static ALL: LazyLock<Vec<u8>> = LazyLock::new(|| bytes(64 * 1024 * 1024, 3));
+    let all = ALL.as_slice();
+    let (mut written, mut refused) = (0, 0);
+    // Loopback delivers within the call, so that many turns of the one thread without room mean that there is none.
+    while refused < 2000 {
+        match stream.try_write(&all[written..]) {
+            Ok(length) => (written, refused) = (written + length, 0),
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                refused += 1;
+            }
+        }
+        assert!(written < all.len(), "nothing held the sender back");
+        tokio::task::yield_now().await;
+    }
+    &all[..written]
+}
+
+/// What is still in the sender's own socket when it resets is lost to everyone; the rest is not.
+#[tokio::test]
+async fn a_slow_side_gets_all_that_the_other_had_sent_and_then_its_reset() {
+    for by_client in [true, false] {
+        for most_pipes in [0, MOST_PIPES] {
+            let session = Session::begin(relay(most_pipes), LONG).await;
+            let (breaks, mut slow, side) = if by_client {
+                (session.client, session.origin, Side::Client)
+            } else {
+                (session.origin, session.client, Side::Origin)
+            };
+            let sent = fill(&breaks).await;
+            let lost = unacknowledged(&breaks);
+            reset(breaks);
+            tokio::task::yield_now().await;
+            let got = read_to_reset(&mut slow).await;
+            assert!(sent.starts_with(&got), "other bytes");
+            // Counted with the kernel's overhead, so that this is a bound.
+            assert!(
+                got.len() + lost as usize >= sent.len(),
+                "{} of {}, {lost} lost",
+                got.len(),
+                sent.len()
+            );
+            let carried = within(session.task).await.unwrap();
+            assert!(
+                matches!(&carried.ended, Ended::Broken(whose, _) if *whose == side),
+                "{carried:?}"
+            );
+            assert_eq!(carried.sent + carried.received, got.len() as u64);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_delivered_although_its_origin_refuses_the_rest_of_the_question() {
+    let answer = bytes(START, 5);
+    // Which direction looks first is left to chance.
+    for _ in 0..20 {
+        let mut session = Session::new().await;
+        session.client.write_all(b"question").await.unwrap();
+        within(session.origin.read_exact(&mut [0; 8]))
+            .await
+            .unwrap();
+        session.origin.write_all(&answer).await.unwrap();
+        session.client.write_all(&[7; 4096]).await.unwrap();
+        reset(session.origin);
+        assert!(read_to_reset(&mut session.client).await == answer);
+        let carried = within(session.task).await.unwrap();
+        assert!(
+            matches!(carried.ended, Ended::Broken(Side::Origin, _)),
+            "{carried:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_survives_that_its_origin_is_gone_when_the_client_reads_it() {
+    let mut session = Session::new().await;
+    let answer = bytes(2 * START, 5);
+    session.origin.write_all(&answer).await.unwrap();
+    session.origin.shutdown().await.unwrap();
+    within(async { while session.client.peek(&mut [0]).await.unwrap() == 0 {} }).await;
+    reset(session.origin);
+    // Its end was told before, so the client may see that or the reset.
+    let mut all = Vec::new();
+    within(session.client.read_to_end(&mut all)).await.ok();
+    assert!(all == answer, "{} bytes", all.len());
+    within(session.task).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_side_that_takes_nothing_of_its_last_bytes_does_not_hold_the_session_for_long() {
+    let session = Session::new().await;
+    fill(&session.origin).await;
+    let begun = now();
+    reset(session.origin);
+    let carried = session.task.await.unwrap();
+    assert!(
+        matches!(carried.ended, Ended::Broken(Side::Origin, _) | Ended::Idle),
+        "{carried:?}"
+    );
+    assert!(
+        begun.elapsed() <= LONG * 9 / 8 + SETTLE,
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_flow_of_small_messages_is_copied_however_long_it_lasts() {
+    let relay = relay(0);
+    let mut session = Session::begin(Arc::clone(&relay), LONG).await;
+    let mut got = vec![0; 2 * START];
+    session
+        .client
+        .write_all(&bytes(got.len(), 9))
+        .await
+        .unwrap();
+    within(session.origin.read_exact(&mut got)).await.unwrap();
+    let before = relay.metrics.relay_without_pipe.get();
+    for _ in 0..100 {
+        session.client.write_all(b"a message").await.unwrap();
+        within(session.origin.read_exact(&mut got[..9]))
+            .await
+            .unwrap();
+    }
+    let asked = relay.metrics.relay_without_pipe.get() - before;
+    assert!(asked <= 1, "{asked} pipes wanted");
+    // And bulk gets its pipe again.
+    session
+        .client
+        .write_all(&bytes(got.len(), 9))
+        .await
+        .unwrap();
+    within(session.origin.read_exact(&mut got)).await.unwrap();
+    session
+        .client
+        .write_all(&bytes(got.len(), 9))
+        .await
+        .unwrap();
+    within(session.origin.read_exact(&mut got)).await.unwrap();
+    assert!(relay.metrics.relay_without_pipe.get() > before + asked);
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,7 +446,7 @@ async fn the_token_cuts_and_both_sides_see_a_reset() {
     session.client.write_all(b"abc").await.unwrap();
     session.origin.read_exact(&mut [0; 3]).await.unwrap();
     session.stop.cancel();
-    let carried = session.task.await.unwrap();
+    let carried = within(session.task).await.unwrap();
     assert!(matches!(carried.ended, Ended::Cut), "{carried:?}");
     assert_eq!((carried.sent, carried.received), (3, 0));
     assert!(is_reset(read_on(&mut session.client).await));
@@ -291,24 +456,10 @@ async fn the_token_cuts_and_both_sides_see_a_reset() {
 #[tokio::test]
 async fn a_slow_reader_holds_the_sender_back_and_a_dirty_pipe_is_not_kept() {
     let session = Session::new().await;
-    // The client does not read: at some time the origin's writes find every buffer on the way full.
-    // Loopback delivers within the call, so that many turns of the one thread without room mean that there is none.
-    let chunk = vec![7; 64 * 1024];
-    let (mut written, mut refused) = (0, 0);
-    while refused < 2000 {
-        match session.origin.try_write(&chunk) {
-            Ok(length) => (written, refused) = (written + length, 0),
-            Err(error) => {
-                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                refused += 1;
-            }
-        }
-        assert!(written < 256 * 1024 * 1024, "nothing held the sender back");
-        tokio::task::yield_now().await;
-    }
+    let written = fill(&session.origin).await.len();
     assert_eq!(session.relay.pipes.count(), (1, 0), "one pipe, in use");
     session.stop.cancel();
-    let carried = session.task.await.unwrap();
+    let carried = within(session.task).await.unwrap();
     assert!(carried.received < written as u64);
     assert_eq!(session.relay.pipes.count(), (0, 0), "closed, not kept");
 }
@@ -326,9 +477,12 @@ async fn an_idle_session_holds_no_pipe() {
         session.origin.read_exact(&mut got).await.unwrap();
     }
     // On one thread the relay has gone back to waiting when it lets this test run again.
-    while session.relay.pipes.count() != (1, 1) {
-        tokio::task::yield_now().await;
-    }
+    within(async {
+        while session.relay.pipes.count() != (1, 1) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(session.relay.metrics.relay_spliced.get(), 1);
     session.client.write_all(b"again").await.unwrap();
     session.origin.read_exact(&mut [0; 5]).await.unwrap();
@@ -368,7 +522,7 @@ async fn many_bulk_sessions_share_few_pipes() {
         }));
     }
     for session in sessions {
-        assert_eq!(session.await.unwrap().sent, 2 * 1024 * 1024);
+        assert_eq!(within(session).await.unwrap().sent, 2 * 1024 * 1024);
     }
     let (open, free) = relay.pipes.count();
     assert!(open <= 2 && open == free, "{open} {free}");
