@@ -218,6 +218,8 @@ impl Running {
                 part = self.ended() => return Err(AppError::Ended(part)),
             }
         }
+        // Who reads the line may rely on it.
+        self.refuse_more();
         tracing::info!(seconds = DRAIN.as_secs(), "{}", events::DRAINING);
         // A second signal means: now.
         let report = self.stop(signals.stop()).await;
@@ -243,10 +245,15 @@ impl Running {
         }
     }
 
-    /// Stops: takes no more sessions, lets those that run end for ten seconds or until `hurry`, then ends them.
-    pub async fn stop(mut self, hurry: impl Future<Output = ()>) -> StopReport {
+    /// Takes no more sessions, and says so to those who ask.
+    fn refuse_more(&self) {
         self.readiness.set(web::State::Draining);
         self.proxy.stop();
+    }
+
+    /// Stops: takes no more sessions, lets those that run end for ten seconds or until `hurry`, then ends them.
+    pub async fn stop(mut self, hurry: impl Future<Output = ()>) -> StopReport {
+        self.refuse_more();
         let drained = tokio::select! {
             drained = tokio::time::timeout(DRAIN, self.proxy.drained()) => drained.is_ok(),
             () = hurry => false,
