@@ -4,6 +4,7 @@
 //! an SNI or a Host in `transparent`), is dialed and then carried. Started and stopped by `app`.
 
 mod admission;
+mod farewell;
 mod http;
 mod respond;
 mod seam;
@@ -203,20 +204,6 @@ impl Proxy {
     pub async fn serve_plain(self: Arc<Self>, listener: TcpListener, site: Option<Arc<dyn Site>>) {
         self.serve(listener, move |proxy, admitted| {
             Box::pin(transparent::http::serve(proxy, admitted, site.clone()))
-        })
-        .await;
-    }
-
-    /// Serves the site alone, behind the same admission, until [`Proxy::stop`].
-    pub async fn serve_site(self: Arc<Self>, listener: TcpListener, site: Arc<dyn Site>) {
-        self.serve(listener, move |proxy, admitted| {
-            let site = Arc::clone(&site);
-            Box::pin(async move {
-                let stream = Prefixed::new(Vec::new(), admitted.stream);
-                let served = site.serve(stream, admitted.client);
-                proxy.cut.run_until_cancelled(served).await;
-                drop(admitted.seat);
-            })
         })
         .await;
     }

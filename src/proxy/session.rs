@@ -1,14 +1,15 @@
-//! One session: what it is counted as, and the line that is logged at its end.
+//! One session: what it is counted as, the line that is logged at its end, and whether its client is still there.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::respond::Failure;
+use super::respond::{Failure, Kind};
 use crate::dial::Dialed;
-use crate::net::{ClientAddr, Family, Target};
+use crate::net::{ClientAddr, Family, Target, broken};
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{
     FailureLabels, Inbound, InboundLabels, Metrics, Side, TrafficLabels, events,
@@ -133,6 +134,22 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.metrics.sessions_active.dec();
+    }
+}
+
+/// The outcome, or a failure as soon as the client has broken the connection. A client that has only said its last
+/// word still waits for the answer.
+pub(super) async fn unless_gone<T>(
+    client: &TcpStream,
+    doing: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        done = doing => Ok(done),
+        error = broken(client) => Err(Failure::of_client(
+            Kind::Gone,
+            format!("the client broke the connection: {error}"),
+        )),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::super::respond::{Failure, Kind};
 use super::super::session::{Reached, Session};
+use super::wire::Wire;
 use super::{Body, Connection, said};
 use crate::dial::Dialed;
 use crate::net::Target;
@@ -37,7 +38,8 @@ pub(super) async fn answer(
         }
     };
     let state = connection.proxy.live.load_full();
-    let dialed = match state.dial.dial(&target).await {
+    let dialing = connection.unless_gone(state.dial.dial(&target)).await;
+    let dialed = match dialing.and_then(|dialed| dialed) {
         Ok(dialed) => dialed,
         Err(failure) => {
             session.failed(Some(&target), &failure);
@@ -98,13 +100,19 @@ impl Tunnel {
 
 /// The socket below HTTP, and what the client sent after its request without waiting for the answer.
 fn take_apart(upgraded: Upgraded) -> Result<(TcpStream, bytes::Bytes), (u64, u64, Ended)> {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
-        Err(_) => Err(broken(
-            Side::Sekisho,
-            io::Error::other("the tunnel is not on a TCP connection"),
-        )),
-    }
+    let parts = upgraded.downcast::<TokioIo<Wire>>().ok();
+    // Nobody looks at the connection between two requests, and this was the last one.
+    parts
+        .and_then(|parts| {
+            let wire = Arc::into_inner(parts.io.into_inner().0)?;
+            Some((wire.stream, parts.read_buf))
+        })
+        .ok_or_else(|| {
+            broken(
+                Side::Sekisho,
+                io::Error::other("the tunnel is not on a TCP connection of its own"),
+            )
+        })
 }
 
 fn broken(side: Side, error: io::Error) -> (u64, u64, Ended) {

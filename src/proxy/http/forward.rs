@@ -46,21 +46,23 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         end: None,
     });
     let asked = state.client.request(request);
-    let response = match patient(asked, &connection.activity, state.settings.idle_timeout).await {
-        None => Err(Failure::new(
+    let asked = patient(asked, &connection.activity, state.settings.idle_timeout);
+    let response = match connection.unless_gone(asked).await {
+        Err(gone) => Err(gone),
+        Ok(None) => Err(Failure::new(
             Kind::ResponseTimeout,
             Side::Origin,
             format!("{target} did not answer the request in time"),
         )),
-        Some(Err(error)) => Err(failure(&target, &error)),
-        Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Ok(Some(Err(error))) => Err(failure(&target, &error)),
+        Ok(Some(Ok(response))) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err(Failure::new(
                 Kind::ResponseBroken,
                 Side::Origin,
                 format!("{target} switched protocols unasked"),
             ))
         }
-        Some(Ok(response)) => Ok(response),
+        Ok(Some(Ok(response))) => Ok(response),
     };
     match response {
         Ok(response) => passed_back(connection, session, target, sent, response),

@@ -6,11 +6,12 @@ mod connect;
 mod forward;
 mod headers;
 mod pool;
+mod wire;
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -20,10 +21,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use self::wire::{Watched, Wire};
 use super::admission::Seat;
+use super::farewell::farewell;
 use super::respond::{Failure, Kind};
-use super::session::Session;
-use super::{Admitted, Proxy};
+use super::session::{Session, unless_gone};
+use super::{Admitted, Proxy, Settings};
 use crate::net::ClientAddr;
 use crate::telemetry::{Inbound, chain};
 
@@ -41,6 +44,8 @@ struct Connection {
     client: ClientAddr,
     /// Grows with every request and every piece of a body.
     activity: Arc<AtomicU64>,
+    /// Not ours, so that a tunnel has it for itself.
+    wire: Weak<Watched>,
     /// Held by the tunnels too, which live on when the HTTP connection has become one.
     seat: Arc<Seat>,
 }
@@ -55,15 +60,48 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     } = admitted;
     let settings = state.settings.clone();
     drop(state);
-    let activity = Arc::new(AtomicU64::new(0));
+    let wire = Watched::new(stream);
     let connection = Arc::new(Connection {
         proxy: Arc::clone(&proxy),
         client,
-        activity: Arc::clone(&activity),
+        activity: Arc::default(),
+        wire: Arc::downgrade(&wire),
         seat: Arc::new(seat),
     });
-    let service = service_fn(move |request| {
-        let connection = Arc::clone(&connection);
+    let Some(error) = exchange(&connection, wire, &settings).await else {
+        return;
+    };
+    let (wire, error) = error;
+    let said = chain(&error);
+    tracing::debug!(%client, error = %said, "the connection of a client ended badly");
+    let Some(failure) = wire.as_deref().and_then(|wire| refusal(wire, &error)) else {
+        return;
+    };
+    connection.begin(Inbound::Forward).failed(None, &failure);
+    if let Some(wire) = wire.and_then(Arc::into_inner)
+        && !wire.asked()
+    {
+        let words = failure.raw();
+        let farewell = farewell(wire.stream, &words);
+        proxy.cut.run_until_cancelled(farewell).await;
+    }
+}
+
+/// Answers requests until the connection ends, or has become a tunnel; what hyper did not like, and the connection.
+async fn exchange(
+    connection: &Arc<Connection>,
+    wire: Arc<Watched>,
+    settings: &Settings,
+) -> Option<(Option<Arc<Watched>>, hyper::Error)> {
+    let Connection {
+        proxy,
+        client,
+        activity,
+        wire: watched,
+        seat: _,
+    } = &**connection;
+    let service = service_fn(|request| {
+        let connection = Arc::clone(connection);
         Box::pin(async move { Ok::<_, Infallible>(connection.answer(request).await) })
     });
     let served = http1::Builder::new()
@@ -72,7 +110,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
         .max_buf_size(settings.header_bytes.max(SMALLEST_HEAD))
         .half_close(true)
         .preserve_header_case(true)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Wire(wire)), service)
         .with_upgrades();
     let mut served = pin!(served);
     let mut stopping = false;
@@ -80,33 +118,60 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     loop {
         tokio::select! {
             biased;
-            () = proxy.cut.cancelled() => return,
+            () = proxy.cut.cancelled() => return None,
             () = proxy.stop.cancelled(), if !stopping => {
                 stopping = true;
                 served.as_mut().graceful_shutdown();
             }
-            ended = &mut served => {
-                if let Err(error) = ended {
-                    let error = chain(&error);
-                    tracing::debug!(%client, %error, "the connection of a client ended badly");
-                }
-                return;
-            }
+            ended = &mut served => return ended.err().map(|error| (watched.upgrade(), error)),
             () = tokio::time::sleep(settings.idle_timeout) => {
                 // The timer starts anew only with a stop, so that this is at least one whole idle timeout after `seen`.
                 let now = activity.load(Ordering::Relaxed);
                 if seen.replace(now) == Some(now) {
                     tracing::debug!(%client, "the connection of a client was idle for too long");
-                    return;
+                    return None;
                 }
             }
         }
     }
 }
 
+/// What to tell a client whose request hyper did not understand; nothing where there was none.
+fn refusal(wire: &Watched, error: &hyper::Error) -> Option<Failure> {
+    if !wire.heard() {
+        return None;
+    }
+    let (kind, text) = if error.is_parse_too_large() {
+        (
+            Kind::HeadTooLarge,
+            "the head of the request is too long".to_owned(),
+        )
+    } else if error.is_parse_version_h2() {
+        (
+            Kind::Version,
+            "the client began to speak HTTP/2 without TLS".to_owned(),
+        )
+    } else if error.is_parse() && wire.is_tls() {
+        let text = "this is an HTTP proxy, and the client began TLS; enter the proxy as http://";
+        (Kind::BadRequest, text.to_owned())
+    } else if error.is_parse() {
+        let text = format!("the request could not be understood: {}", chain(error));
+        (Kind::BadRequest, text)
+    } else if error.is_timeout() && !wire.asked() {
+        let text = "the head of the request did not come in time".to_owned();
+        (Kind::HeadTimeout, text)
+    } else {
+        return None;
+    };
+    Some(Failure::of_client(kind, text))
+}
+
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         self.activity.fetch_add(1, Ordering::Relaxed);
+        if let Some(wire) = self.wire.upgrade() {
+            wire.ask();
+        }
         if request.method() == Method::CONNECT {
             return connect::answer(self, request).await;
         }
@@ -120,6 +185,14 @@ impl Connection {
                 Kind::BadRequest,
                 "this is a proxy, not a web server: the request names no http:// address",
             ),
+        }
+    }
+
+    /// As [`unless_gone`], of the client of this connection.
+    async fn unless_gone<T>(&self, doing: impl Future<Output = T>) -> Result<T, Failure> {
+        match self.wire.upgrade() {
+            Some(wire) => unless_gone(&wire.stream, doing).await,
+            None => Ok(doing.await),
         }
     }
 

@@ -137,26 +137,62 @@ async fn what_a_proxy_cannot_do_is_explained() {
 }
 
 #[tokio::test]
-async fn a_head_over_the_limit_is_answered_431() {
-    let gate = Gate::new(settings(), []);
-    let words = format!(
+async fn what_is_no_request_is_explained_and_counted() {
+    let mut settings = settings();
+    settings.sniff_timeout = Duration::from_millis(200);
+    let gate = Gate::new(settings, []);
+    let address = gate.forward().await;
+    let long = format!(
         "GET http://a.example/ HTTP/1.1\r\nX: {}\r\n",
         "x".repeat(20_000)
     );
-    let mut stream = connected(&gate).await;
-    stream.write_all(words.as_bytes()).await.ok();
-    let answer = head(&mut stream).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    for (words, status, text) in [
+        (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], "505", "HTTP/2"),
+        (
+            include_bytes!("../../../tests/captures/chromium.bin"),
+            "400",
+            "began TLS; enter the proxy as http://",
+        ),
+        (b"no request\r\n\r\n", "400", "could not be understood"),
+        (
+            b"GET http://a.example/ HTTP/1.1\r\nHost : a.example\r\n\r\n",
+            "400",
+            "header",
+        ),
+        (long.as_bytes(), "431", "proxy.header-bytes"),
+        (b"GET http://a.ex", "408", "in time"),
+    ] {
+        let answer = exchange(address, words).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("\r\nProxy-Status: sekisho; error=http_request_error\r\n"),
+            "{answer}"
+        );
+        assert!(answer.contains(text), "{answer}");
+    }
+    assert_eq!(exchange(address, "").await, "", "opened in advance");
+    gate.counted("sekisho_session_failures_total{inbound=\"forward\",side=\"client\"} 6")
+        .await;
 }
 
 #[tokio::test]
-async fn a_client_that_sends_no_request_in_time_is_let_go() {
-    let mut settings = settings();
-    settings.sniff_timeout = Duration::from_millis(20);
-    let gate = Gate::new(settings, []);
+async fn nonsense_after_a_good_request_is_refused_and_counted() {
+    let (origin, _heard) = scripted(OK).await;
+    let gate = Gate::new(settings(), [("a.example:80", Ok(origin))]);
     let mut stream = connected(&gate).await;
-    stream.write_all(b"GET http://a.ex").await.unwrap();
-    rest(&mut stream).await;
+    stream
+        .write_all(b"GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(head(&mut stream).await.is_some());
+    stream.write_all(b"no request\r\n\r\n").await.unwrap();
+    let answer = String::from_utf8(rest(&mut stream).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    gate.counted("sekisho_session_failures_total{inbound=\"forward\",side=\"client\"} 1")
+        .await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod admission;
 mod forward;
+mod gone;
 mod line;
 mod plain;
 mod tls;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::respond::{Failure, Kind};
@@ -49,6 +50,49 @@ impl Dial for Ways {
                 attempts: 1,
                 elapsed: Duration::ZERO,
             })
+        })
+    }
+}
+
+/// Leads to one origin, but only when told, and tells whether anyone still waits.
+#[derive(Debug)]
+pub(super) struct Slow {
+    origin: SocketAddr,
+    begun: Notify,
+    go: Notify,
+    ended: Notify,
+}
+
+impl Dial for Slow {
+    fn dial<'a>(&'a self, _: &'a Target) -> Task<'a, Result<Dialed, Failure>> {
+        struct Told<'a>(&'a Notify);
+        impl Drop for Told<'_> {
+            fn drop(&mut self) {
+                self.0.notify_one();
+            }
+        }
+        Box::pin(async move {
+            let _told = Told(&self.ended);
+            self.begun.notify_one();
+            self.go.notified().await;
+            Ok(Dialed {
+                stream: TcpStream::connect(self.origin).await.unwrap(),
+                address: self.origin,
+                family: Family::V4,
+                attempts: 1,
+                elapsed: Duration::ZERO,
+            })
+        })
+    }
+}
+
+impl Slow {
+    async fn new() -> Arc<Self> {
+        Arc::new(Self {
+            origin: echo().await,
+            begun: Notify::new(),
+            go: Notify::new(),
+            ended: Notify::new(),
         })
     }
 }
@@ -108,10 +152,13 @@ impl Gate {
         settings: Settings,
         ways: impl IntoIterator<Item = (&'static str, Result<SocketAddr, Kind>)>,
     ) -> Self {
+        Self::with(settings, Arc::new(Ways::new(ways)))
+    }
+
+    fn with(settings: Settings, dial: Arc<dyn Dial>) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let ways = Arc::new(Ways::new(ways));
         Self {
-            proxy: Proxy::assemble(settings, ways, Arc::new(Copy), Arc::clone(&metrics)),
+            proxy: Proxy::assemble(settings, dial, Arc::new(Copy), Arc::clone(&metrics)),
             metrics,
         }
     }
@@ -137,10 +184,16 @@ impl Gate {
     /// Stops, waits for every session's end, and then looks whether a line stands in the table.
     pub(super) async fn counted(&self, line: &str) {
         self.proxy.stop();
-        self.proxy.drained().await;
+        within(self.proxy.drained()).await;
         let text = self.metrics.encode();
         assert!(text.lines().any(|other| other == line), "{line}\n{text}");
     }
+}
+
+/// The future's outcome, or a failed test where it takes longer than any step here does.
+pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(60), future).await;
+    ended.expect("this should have ended by now")
 }
 
 pub(super) async fn listen() -> (TcpListener, SocketAddr) {
@@ -193,7 +246,7 @@ pub(super) async fn scripted(
 pub(super) async fn head(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
-        bytes.push(stream.read_u8().await.ok()?);
+        bytes.push(within(stream.read_u8()).await.ok()?);
     }
     Some(String::from_utf8(bytes).unwrap())
 }
@@ -209,7 +262,7 @@ pub(super) async fn exchange(address: SocketAddr, words: impl AsRef<[u8]>) -> St
 pub(super) async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut room = [0; 4096];
-    while let Ok(length @ 1..) = stream.read(&mut room).await {
+    while let Ok(length @ 1..) = within(stream.read(&mut room)).await {
         bytes.extend_from_slice(&room[..length]);
     }
     bytes

@@ -110,22 +110,6 @@ async fn host_decides_between_the_site_and_the_origins() {
 }
 
 #[tokio::test]
-async fn the_site_alone_is_behind_the_same_admission() {
-    let gate = Gate::new(settings(), []);
-    let (listener, address) = listen().await;
-    tokio::spawn(Arc::clone(&gate.proxy).serve_site(listener, Arc::new(Wpad)));
-    assert_eq!(exchange(address, "HEAD").await, "site HEAD");
-    gate.proxy.put(
-        Settings {
-            networks: Acl::default(),
-            ..settings()
-        },
-        Arc::new(Ways::default()),
-    );
-    assert_eq!(exchange(address, "HEAD").await, "");
-}
-
-#[tokio::test]
 async fn a_refused_client_that_still_sends_is_heard_out_so_that_it_can_read_why() {
     let gate = Gate::new(settings(), []);
     let mut stream = TcpStream::connect(gate.plain(None).await).await.unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::super::farewell::farewell;
 use super::super::respond::{Failure, Kind};
 use super::super::session::Session;
 use super::super::sniff::http::{Sniffed, sniff};
@@ -72,7 +73,7 @@ pub(in crate::proxy) async fn serve(
         let words = failure.raw();
         proxy
             .cut
-            .run_until_cancelled(super::farewell(stream, &words))
+            .run_until_cancelled(farewell(stream, &words))
             .await;
     }
 }

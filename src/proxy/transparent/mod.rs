@@ -14,16 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::respond::{Failure, Kind};
-use super::session::{Reached, Session};
+use super::session::{Reached, Session, unless_gone};
 use super::{Proxy, State};
 use crate::net::Target;
 use crate::telemetry::Side;
 
 /// Room for the first bytes: a ClientHello of a browser, or a usual head. Grows up to the limit.
 const ROOM: usize = 4_096;
-
-/// How long a refused client may take to read why.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Reads until `parse` has an answer; it is asked only after bytes that may complete something (`worth`).
 ///
@@ -112,6 +109,7 @@ async fn carry(
             )),
         }
     };
+    let begun = async { unless_gone(&client, begun).await? };
     let dialed = match proxy.cut.run_until_cancelled(begun).await {
         None => return Ok(()),
         Some(Ok(dialed)) => dialed,
@@ -128,17 +126,4 @@ async fn carry(
     carried.sent += first;
     session.ended(target, &reached, &carried);
     Ok(())
-}
-
-/// Says the last word and makes sure that it can be read: closing while the client still sends would throw it away.
-async fn farewell(mut stream: TcpStream, words: &[u8]) {
-    const MOST_DISCARDED: u64 = 64 * 1024;
-    let saying = async {
-        stream.write_all(words).await?;
-        stream.shutdown().await?;
-        let mut rest = (&mut stream).take(MOST_DISCARDED);
-        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
-    };
-    // The client need not listen.
-    tokio::time::timeout(FAREWELL, saying).await.ok();
 }

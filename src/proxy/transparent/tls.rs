@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::super::farewell::farewell;
 use super::super::respond::{Failure, Kind};
 use super::super::session::Session;
 use super::super::sniff::tls::{Sniffed, sniff};
@@ -58,7 +59,7 @@ pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
         let words = failure.alert();
         proxy
             .cut
-            .run_until_cancelled(super::farewell(stream, &words))
+            .run_until_cancelled(farewell(stream, &words))
             .await;
     }
 }
