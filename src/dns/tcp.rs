@@ -17,6 +17,7 @@ use super::handler::{Handler, Transport};
 use super::server::Limits;
 use super::truth::Truth;
 use crate::net::{ClientAddr, accept_loop, prepare_stream};
+use crate::telemetry::RefusalLabels;
 
 /// Questions of one connection in flight; it is not read further while that many are.
 const PIPELINED: usize = 64;
@@ -52,6 +53,10 @@ pub(super) async fn serve<T: Truth>(
             move |stream, client, place| {
                 // Strangers are not even read.
                 if !handler.admits(client) {
+                    tracing::debug!(%client, "a stranger came to the DNS listener");
+                    let reason = RefusalLabels { reason: "stranger" };
+                    let refused = &handler.metrics().sessions_refused;
+                    refused.get_or_create(&reason).inc();
                     return;
                 }
                 let handler = Arc::clone(&handler);

@@ -14,7 +14,7 @@ use super::super::testing::{self, World, config, edns_query, lines, query};
 use super::*;
 use crate::config::{Mode, Names};
 use crate::net::Acl;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, RefusalLabels};
 
 const LIMITS: Limits = Limits {
     max_connections: 2,
@@ -252,6 +252,10 @@ async fn strangers_are_refused_over_udp_and_closed_unread_over_tcp() {
     assert_eq!(answer.metadata.response_code, ResponseCode::Refused);
     let mut stream = TcpStream::connect(running.tcp).await.unwrap();
     assert!(stream.read_u8().await.is_err());
+    let stranger = RefusalLabels { reason: "stranger" };
+    let refused = running.metrics.sessions_refused.get_or_create(&stranger);
+    assert_eq!(refused.get(), 1);
+    drop(refused);
 
     running
         .handler
