@@ -1,6 +1,6 @@
 //! What commands print: data on stdout, everything else on stderr.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// Prints data. A reader who has gone away, as `head` does, is no error.
 pub(super) fn data(text: &str) {
@@ -27,9 +27,4 @@ pub(super) fn detail(text: &str) {
 
 fn line(start: &str, text: &str) {
     writeln!(io::stderr().lock(), "{start}{text}").ok();
-}
-
-/// Whether stdout wants colour: a terminal, and NO_COLOR not set (no-color.org).
-pub(super) fn colour() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -66,7 +66,7 @@ struct CacheShown {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct SteerShown {
-    mode: &'static str,
+    mode: Mode,
     names: &'static str,
     ttl: String,
     never: Vec<String>,
@@ -167,11 +167,7 @@ impl Config {
                 },
             },
             steer: SteerShown {
-                mode: match steer.mode {
-                    Mode::Off => "off",
-                    Mode::Ipv6Only => "ipv6-only",
-                    Mode::Address => "address",
-                },
+                mode: steer.mode,
                 names: match (steer.mode, steer.names) {
                     (Mode::Off | Mode::Ipv6Only, _) => "default",
                     (Mode::Address, Names::Ipv6) => "ipv6",

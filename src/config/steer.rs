@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
+use serde::Serialize;
 
 use super::file::Section;
 use super::value::{self, Wrong};
@@ -24,7 +25,8 @@ pub struct Steer {
 }
 
 /// How clients are pointed to the gate by DNS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Not at all: explicit proxy and PAC only.
     Off,

@@ -26,8 +26,6 @@ pub enum LogError {
 /// [`LogError::Twice`] when logging was set up before.
 pub fn init(level: LevelFilter, json: bool) -> Result<(), LogError> {
     let (filter, handle) = reload::Layer::new(targets(level));
-    let colour = io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = fmt::layer().with_writer(io::stderr).with_target(false);
     let lines = if json {
         lines
@@ -37,13 +35,18 @@ pub fn init(level: LevelFilter, json: bool) -> Result<(), LogError> {
             .with_span_list(false)
             .boxed()
     } else {
-        lines.with_ansi(colour).boxed()
+        lines.with_ansi(colour(&io::stderr())).boxed()
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init()
         .map_err(|_| LogError::Twice)?;
     LEVEL.set(handle).map_err(|_| LogError::Twice)
+}
+
+/// Whether a stream wants colour: it is a terminal, and NO_COLOR is not set (no-color.org).
+pub fn colour(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Changes the level of a running program; without [`init`] there is nothing to change.

@@ -8,7 +8,7 @@ mod log;
 mod metrics;
 
 pub use errors::chain;
-pub use log::{LogError, init, set_level};
+pub use log::{LogError, colour, init, set_level};
 pub use metrics::{
     AnswerLabels, FailureLabels, FamilyLabels, Inbound, InboundLabels, Metrics, QueryLabels,
     RefusalLabels, ReloadLabels, Side, TrafficLabels, UpstreamLabels,

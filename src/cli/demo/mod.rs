@@ -1,7 +1,7 @@
 //! `sekisho demo`: a small internet on loopback, a real gate in front of it, and what a client of that gate gets.
 //!
 //! No packet leaves the machine, no port is fixed, nothing needs root and no configuration is read. The command starts
-//! [`Internet`], puts a gate in front of it whose only upstream is that internet's DNS, walks it with [`steps`] and
+//! [`Internet`], puts a gate in front of it whose only upstream is that internet's DNS, walks it with [`steps()`] and
 //! shows a [`Report`].
 
 mod certificates;
@@ -24,9 +24,9 @@ use zone::Place;
 
 use super::{Exit, output};
 use crate::app::{App, AppError, Kind, Running};
-use crate::config::{Config, Problems};
+use crate::config::{Config, Mode, Problems};
 use crate::net::Interfaces;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, colour};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -51,12 +51,12 @@ enum ModeArgument {
     Address,
 }
 
-impl ModeArgument {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Ipv6Only => "ipv6-only",
-            Self::Address => "address",
+impl From<ModeArgument> for Mode {
+    fn from(argument: ModeArgument) -> Self {
+        match argument {
+            ModeArgument::Off => Self::Off,
+            ModeArgument::Ipv6Only => Self::Ipv6Only,
+            ModeArgument::Address => Self::Address,
         }
     }
 }
@@ -94,7 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 /// Shows everything; whether all of it held.
 async fn show(arguments: &Arguments) -> Result<bool, DemoError> {
     let internet = Internet::start().map_err(DemoError::Start)?;
-    let (gate, running) = start_gate(&internet, arguments.mode)?;
+    let (gate, running) = start_gate(&internet, arguments.mode.into())?;
     let rows = steps(&gate, &internet).await;
     let report = Report::new(&gate, &internet, rows);
     let ca = if arguments.keep {
@@ -110,7 +110,7 @@ async fn show(arguments: &Arguments) -> Result<bool, DemoError> {
     if arguments.json {
         output::data(&report.json());
     } else {
-        output::data(&report.text(output::colour()));
+        output::data(&report.text(colour(&std::io::stdout())));
         output::data(if arguments.keep {
             "\nTry it yourself:\n"
         } else {
@@ -135,25 +135,23 @@ async fn show(arguments: &Arguments) -> Result<bool, DemoError> {
 }
 
 /// A real gate on loopback whose only upstream is the demo's DNS, and which may, for once, go to loopback.
-fn start_gate(internet: &Internet, mode: ModeArgument) -> Result<(Gate, Running), DemoError> {
+fn start_gate(internet: &Internet, mode: Mode) -> Result<(Gate, Running), DemoError> {
     let text = format!(
         "user = \"\"\n\
          [lan]\naddress = \"127.0.0.1\"\n\
          [dns]\nlisten = [\"lan:0\"]\n\
          [dns.upstream]\nservers = [\"{dns}\"]\n\
-         [steer]\nmode = \"{mode}\"\n\
          [proxy]\nhttp = [\"lan:0\"]\ntls = [\"lan:0\"]\ntls-origin-port = {tls}\nplain = [\"lan:0\"]\n\
          [egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n\
          [web]\nlisten = []\nadmin = []\n",
         dns = internet.dns,
-        mode = mode.as_str(),
         tls = internet.tls,
     );
     let mut config =
         Config::parse(&text, None, &Interfaces::default(), "").map_err(DemoError::Config)?;
     // The example zones of the working directory are no part of the demo.
     config.dns.zones = std::path::PathBuf::new();
-    let mode = config.steer.mode;
+    config.steer.mode = mode;
     let app = App::build(config)?;
     let bound = app.bound();
     let address = |wanted| {
@@ -179,11 +177,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn everything_holds_in_every_mode() {
-        for mode in [
-            ModeArgument::Off,
-            ModeArgument::Ipv6Only,
-            ModeArgument::Address,
-        ] {
+        for mode in [Mode::Off, Mode::Ipv6Only, Mode::Address] {
             let internet = Internet::start().unwrap();
             let (gate, running) = start_gate(&internet, mode).unwrap();
             let report = Report::new(&gate, &internet, steps(&gate, &internet).await);

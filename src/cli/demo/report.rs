@@ -44,7 +44,7 @@ struct InternetPlaces {
 
 #[derive(Clone, Debug, Serialize)]
 struct GatePlaces {
-    steer_mode: &'static str,
+    steer_mode: Mode,
     address: Ipv4Addr,
     dns: SocketAddr,
     http: SocketAddr,
@@ -72,11 +72,7 @@ impl Report {
             ok: !rows.is_empty() && rows.iter().all(Row::ok),
             internet,
             gate: GatePlaces {
-                steer_mode: match gate.mode {
-                    Mode::Off => "off",
-                    Mode::Ipv6Only => "ipv6-only",
-                    Mode::Address => "address",
-                },
+                steer_mode: gate.mode,
                 address: gate.address,
                 dns: gate.dns,
                 http: gate.http,
@@ -141,14 +137,14 @@ impl Report {
 
     fn steering(&self) -> &'static str {
         match self.gate.steer_mode {
-            "off" => {
+            Mode::Off => {
                 "Steering is `off`: only clients that use the gate as their proxy go through it."
             }
-            "address" => {
+            Mode::Address => {
                 "Steering is `address`: every name is answered with the gate's own address, so that clients come to \
                  it without any proxy setting."
             }
-            _ => {
+            Mode::Ipv6Only => {
                 "Steering is `ipv6-only`: a name without IPv4 is answered with the gate's own address, so that \
                  clients reach it without any proxy setting; all other names keep their IPv4 address."
             }
