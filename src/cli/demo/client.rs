@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const BODY_BYTES: usize = 64 * 1024;
 
 /// EDNS option code of Extended DNS Errors (RFC 8914).
-const EXTENDED_ERROR: u16 = 15;
+pub(super) const EXTENDED_ERROR: u16 = 15;
 
 /// What an origin says about a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

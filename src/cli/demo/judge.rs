@@ -1,5 +1,5 @@
-//! PURE. What the demo saw of each name, judged by the contract: what must be withheld is withheld, what must be
-//! steered is steered, and sessions leave by IPv6 first. Called by `steps`.
+//! PURE. What the demo saw of each name, judged by what a gate promises: what must be withheld is withheld, what must
+//! be steered is steered, and sessions leave by IPv6 first. Called by `steps`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,7 +12,7 @@ use crate::config::Mode;
 use crate::net::Family;
 use crate::telemetry::Inbound;
 
-/// Extended DNS Errors (RFC 8914) that the contract promises.
+/// Extended DNS Errors (RFC 8914) that a gate gives.
 pub(super) const FORGED_ANSWER: u16 = 4;
 pub(super) const FILTERED: u16 = 17;
 
@@ -43,6 +43,20 @@ impl Gate {
             Mode::Off => false,
             Mode::Ipv6Only => place.has_ipv6() && !place.has_ipv4(),
             Mode::Address => place.exists(),
+        }
+    }
+
+    /// One that is not there.
+    #[cfg(test)]
+    pub(super) fn nowhere(mode: Mode) -> Self {
+        let nowhere = (Ipv4Addr::LOCALHOST, 1).into();
+        Self {
+            dns: nowhere,
+            http: nowhere,
+            tls: None,
+            plain: None,
+            address: Ipv4Addr::LOCALHOST,
+            mode,
         }
     }
 }
@@ -253,7 +267,7 @@ impl Answers {
     }
 }
 
-/// What does not hold in the gate's answers (contract section 1).
+/// What does not hold in the gate's answers.
 pub(super) fn judge_answers(
     place: Place,
     world: &World,
@@ -346,18 +360,6 @@ pub(super) fn judge_sessions(sessions: &[Session]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn gate(mode: Mode) -> Gate {
-        let nowhere = "127.0.0.1:1".parse().unwrap();
-        Gate {
-            dns: nowhere,
-            http: nowhere,
-            tls: None,
-            plain: None,
-            address: Ipv4Addr::LOCALHOST,
-            mode,
-        }
-    }
-
     fn answer(addresses: &[&str], extended_errors: &[u16]) -> Option<Answer> {
         Some(Answer {
             rcode: ResponseCode::NoError,
@@ -380,7 +382,7 @@ mod tests {
             a,
             ..World::default()
         };
-        judge_answers(place, &world, told, &gate(mode))
+        judge_answers(place, &world, told, &Gate::nowhere(mode))
     }
 
     #[test]

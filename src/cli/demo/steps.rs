@@ -93,31 +93,16 @@ async fn sessions(place: Place, gate: &Gate, internet: &Internet) -> Vec<Session
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use hickory_proto::op::ResponseCode;
 
+    use super::super::client::EXTENDED_ERROR;
     use super::super::judge::{FILTERED, FORGED_ANSWER};
     use super::*;
     use crate::config::Mode;
 
-    const EXTENDED_ERROR: u16 = 15;
-
-    fn gate(mode: Mode) -> Gate {
-        let nowhere = "127.0.0.1:1".parse().unwrap();
-        Gate {
-            dns: nowhere,
-            http: nowhere,
-            tls: None,
-            plain: None,
-            address: Ipv4Addr::LOCALHOST,
-            mode,
-        }
-    }
-
     /// A gate in the fewest lines, with the answers of `ipv6-only`.
     mod small_gate {
-        use std::net::Ipv6Addr;
+        use std::net::{Ipv4Addr, Ipv6Addr};
         use std::sync::Arc;
 
         use hickory_proto::op::{Edns, Message};
@@ -258,13 +243,13 @@ mod tests {
                 http: http(Arc::clone(internet), old).await,
                 plain: Some(http(Arc::clone(internet), old).await),
                 tls: Some(tls(Arc::clone(internet)).await),
-                ..gate(Mode::Ipv6Only)
+                ..Gate::nowhere(Mode::Ipv6Only)
             }
         }
     }
 
     #[tokio::test]
-    async fn in_front_of_a_gate_that_keeps_the_contract_every_row_holds() {
+    async fn in_front_of_a_gate_that_keeps_its_promises_every_row_holds() {
         let internet = std::sync::Arc::new(Internet::start().unwrap());
         let gate = small_gate::start(&internet, false).await;
         let rows = steps(&gate, &internet).await;
@@ -306,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_gate_nothing_holds_and_the_walk_still_ends() {
         let internet = Internet::start().unwrap();
-        let rows = steps(&gate(Mode::Ipv6Only), &internet).await;
+        let rows = steps(&Gate::nowhere(Mode::Ipv6Only), &internet).await;
         assert_eq!(rows.len(), Place::ALL.len());
         for row in rows {
             assert!(!row.ok(), "{row:?}");
