@@ -144,7 +144,7 @@ mod tests {
     };
 
     #[test]
-    fn the_table_of_the_contract_holds_for_addresses_and_service_bindings() {
+    fn the_table_of_actions_holds_for_addresses_and_service_bindings() {
         use Action::{LocalData, Passthru};
         for (when, neither, ipv4, ipv6, both) in [
             (When::Never, Passthru, Passthru, Passthru, Passthru),

@@ -1,4 +1,4 @@
-//! The words of log lines that other programs may look for. A change here is a change of the contract.
+//! The words of log lines that other programs may look for. A change here is one for the changelog.
 
 /// A socket is bound: fields `kind` and `addr`.
 pub const LISTENING: &str = "listening";

@@ -1,4 +1,4 @@
-//! Packet in, packet out: the first section of the contract, line by line, with a small world as the upstream.
+//! Packet in, packet out: what clients are promised, line by line, with a small world as the upstream.
 
 mod form;
 mod steered;

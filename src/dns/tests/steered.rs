@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn addresses_are_steered_as_the_table_of_the_contract_says() {
+async fn addresses_are_steered_as_the_table_of_the_modes_says() {
     const REAL: bool = false;
     const TO_GATE: bool = true;
     for (mode, names, both, six, four) in [
