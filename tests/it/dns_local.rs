@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
 
-use crate::support::{Ask, Gate, Setup, Upstream, a, name, soa_of, types};
+use crate::support::{Ask, Gate, Setup, Upstream, a, ipv4_of, name, soa_of, types};
 
 const ZONE: &str = "\
 $ORIGIN home.arpa.
@@ -38,28 +38,13 @@ fn home(mode: &str) -> (Upstream, Gate) {
     (upstream, gate)
 }
 
-fn addresses(answer: &Message) -> Vec<Ipv4Addr> {
-    let addresses = answer
-        .answers
-        .iter()
-        .filter_map(|record| match &record.data {
-            RData::A(address) => Some(address.0),
-            _ => None,
-        });
-    addresses.collect()
-}
-
 #[test]
 fn a_local_name_is_answered_as_it_is_in_every_mode() {
     for mode in ["off", "ipv6-only", "address"] {
         let (upstream, gate) = home(mode);
         let ask = Ask::new("nas.home.arpa", RecordType::A);
         for answer in [ask.udp(&gate), ask.tcp(&gate)] {
-            assert_eq!(
-                addresses(&answer),
-                [Ipv4Addr::new(192, 168, 1, 10)],
-                "{mode}"
-            );
+            assert_eq!(ipv4_of(&answer), [Ipv4Addr::new(192, 168, 1, 10)], "{mode}");
             assert!(answer.metadata.authoritative, "AA");
             assert_eq!(answer.answers[0].ttl, 3600);
         }
@@ -100,7 +85,7 @@ fn aliases_are_followed_within_the_zone_and_out_of_it() {
     let (_upstream, gate) = home("ipv6-only");
     let answer = Ask::new("www.home.arpa", RecordType::A).udp(&gate);
     assert_eq!(types(&answer)[0], [RecordType::CNAME, RecordType::A]);
-    assert_eq!(addresses(&answer), [Ipv4Addr::new(192, 168, 1, 10)]);
+    assert_eq!(ipv4_of(&answer), [Ipv4Addr::new(192, 168, 1, 10)]);
 
     let answer = Ask::new("out.home.arpa", RecordType::A).udp(&gate);
     assert_eq!(types(&answer)[0], [RecordType::CNAME, RecordType::A]);
@@ -118,7 +103,7 @@ fn wpad_is_the_gate() {
     let (upstream, gate) = home("off");
     for owner in ["wpad", "wpad.home.arpa"] {
         let answer = Ask::new(owner, RecordType::A).udp(&gate);
-        assert_eq!(addresses(&answer), [Ipv4Addr::LOCALHOST], "{owner}");
+        assert_eq!(ipv4_of(&answer), [Ipv4Addr::LOCALHOST], "{owner}");
         let answer = Ask::new(owner, RecordType::AAAA).udp(&gate);
         assert_eq!(
             answer.metadata.response_code,
@@ -165,9 +150,9 @@ fn localhost_is_this_host_and_ipv4only_is_what_it_must_be() {
     let (upstream, gate) = home("address");
     for owner in ["localhost", "x.localhost"] {
         let answer = Ask::new(owner, RecordType::A).udp(&gate);
-        assert_eq!(addresses(&answer), [Ipv4Addr::LOCALHOST], "{owner}");
+        assert_eq!(ipv4_of(&answer), [Ipv4Addr::LOCALHOST], "{owner}");
     }
-    let mut answer = addresses(&Ask::new("ipv4only.arpa", RecordType::A).udp(&gate));
+    let mut answer = ipv4_of(&Ask::new("ipv4only.arpa", RecordType::A).udp(&gate));
     answer.sort();
     let expected = [Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)];
     assert_eq!(answer, expected);

@@ -6,7 +6,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
 use nix::sys::signal::Signal;
 
-use crate::support::{Ask, Gate, Origin, Service, Setup, Upstream, aaaa, tunnel};
+use crate::support::{Ask, Gate, Origin, Service, Setup, Upstream, aaaa, ipv4_of, tunnel};
 
 const GATE: [Ipv4Addr; 1] = [Ipv4Addr::LOCALHOST];
 const REAL: [Ipv4Addr; 1] = [Ipv4Addr::new(192, 0, 2, 1)];
@@ -18,15 +18,7 @@ fn upstream() -> Upstream {
 }
 
 fn ipv4(gate: &Gate, owner: &str) -> Vec<Ipv4Addr> {
-    let answer = Ask::new(owner, RecordType::A).udp(gate);
-    let addresses = answer
-        .answers
-        .iter()
-        .filter_map(|record| match &record.data {
-            RData::A(address) => Some(address.0),
-            _ => None,
-        });
-    addresses.collect()
+    ipv4_of(&Ask::new(owner, RecordType::A).udp(gate))
 }
 
 #[test]

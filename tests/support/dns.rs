@@ -118,6 +118,18 @@ pub(crate) fn ede(answer: &Message) -> Option<u16> {
     }
 }
 
+/// The A records of the answer section.
+pub(crate) fn ipv4_of(answer: &Message) -> Vec<Ipv4Addr> {
+    let addresses = answer
+        .answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::A(address) => Some(address.0),
+            _ => None,
+        });
+    addresses.collect()
+}
+
 /// The SOA of the authority section, and its TTL.
 pub(crate) fn soa_of(answer: &Message) -> Option<(u32, SOA)> {
     answer

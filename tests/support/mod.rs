@@ -15,7 +15,7 @@ mod upstream;
 use std::time::Duration;
 
 pub(crate) use config::Setup;
-pub(crate) use dns::{Ask, ede, exchange_tcp, exchange_udp, soa_of, types};
+pub(crate) use dns::{Ask, ede, exchange_tcp, exchange_udp, ipv4_of, soa_of, types};
 pub(crate) use gate::{Gate, READY};
 pub(crate) use http::{Response, connect, read_response, request, tunnel};
 pub(crate) use origin::{Origin, Service};
