@@ -1,11 +1,15 @@
-//! A stranger on the IPv6 internet, to whom the gate's own address is open, finds nothing there.
+//! Strangers: one on the IPv6 internet, to whom the gate's own address is open, finds nothing there; one on the IPv4
+//! internet, whom the home gateway lets through, is sent away.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use crate::gate::{Gate, config};
+use crate::client::Answer;
+use crate::gate::{Gate, config, on_gate};
 use crate::home::{GATE, Home};
+use crate::internet::DUAL;
+use crate::namespace::Namespace;
 use crate::requirements::home;
 
 /// A question for the address of dual.origin.net.
@@ -70,7 +74,7 @@ fn no_port_is_open_to_a_stranger() {
 fn a_stranger_gets_no_answer_from_the_dns() {
     let Some(home) = home() else { return };
     let _gate = Gate::start(&home, &config("address"));
-    let ask = |machine: &crate::namespace::Namespace, server: IpAddr| {
+    let ask = |machine: &Namespace, server: IpAddr| {
         machine.inside(|| {
             let here = if server.is_ipv4() {
                 "0.0.0.0:0"
@@ -89,4 +93,54 @@ fn a_stranger_gets_no_answer_from_the_dns() {
     let stranger = ask(&home.stranger, home.gate_ipv6.into());
     // The gate's kernel says by ICMPv6 that nobody is there.
     assert_eq!(stranger.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+/// What a port of the gate says to a request from this machine.
+fn said(machine: &Namespace, port: u16) -> Vec<u8> {
+    machine.inside(|| {
+        let patience = Duration::from_secs(5);
+        let mut said = Vec::new();
+        let mut exchange = || {
+            let mut stream = TcpStream::connect_timeout(&on_gate(port), patience)?;
+            stream.set_read_timeout(Some(patience))?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            stream.read_to_end(&mut said)
+        };
+        // The end of a connection that was closed unread comes at any of these steps.
+        if let Err(error) = exchange() {
+            let ended = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+            assert!(ended.contains(&error.kind()), "{port}: {error}");
+        }
+        said
+    })
+}
+
+#[test]
+fn a_stranger_on_ipv4_is_refused_by_the_dns_and_closed_unread_elsewhere() {
+    let Some(home) = home() else { return };
+    let gate = Gate::start(&home, &config("address"));
+    let stranger = home.internet.machine();
+    // As a home gateway does that forwards ports, or has no NAT at all.
+    stranger.ip(&format!("route add {GATE} via 192.0.2.2"));
+    stranger.run(&format!("ping -c 1 -W 5 {GATE}"));
+
+    let question = format!("+time=5 +tries=1 @{GATE} {DUAL} A");
+    let answer = Answer(stranger.run(&format!("dig {question}")));
+    assert!(answer.is("REFUSED"), "{}", answer.0);
+    assert!(answer.data().is_empty(), "{}", answer.0);
+    assert!(home.dig(&question).is("NOERROR"), "the question is good");
+
+    for port in [53, 80, 443, 3128] {
+        let words = said(stranger, port);
+        assert!(words.is_empty(), "{port}: {words:?}");
+    }
+    // The same request from a client is answered where HTTP is spoken.
+    for port in [80, 3128] {
+        assert!(!said(&home.client, port).is_empty(), "{port}");
+    }
+    let metrics = home
+        .gate
+        .run("curl -qsS --max-time 5 http://127.0.0.1:9053/metrics");
+    let refused = "sekisho_sessions_refused_total{reason=\"stranger\"} 4\n";
+    assert!(metrics.contains(refused), "{metrics}\n{}", gate.said());
 }
