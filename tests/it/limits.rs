@@ -49,6 +49,15 @@ fn metric(gate: &Gate, name: &str) -> f64 {
         .sum()
 }
 
+/// Waits until so many sessions have failed: one is counted about when its client is told.
+fn wait_for_failures(gate: &Gate, inbound: &str, count: f64) {
+    let name = format!("sekisho_session_failures_total{{inbound=\"{inbound}\",side=\"client\"}}");
+    let begun = clock();
+    while metric(gate, &name) < count {
+        assert!(begun.elapsed() < PATIENCE, "{inbound}: not counted");
+    }
+}
+
 #[test]
 fn a_client_with_too_many_sessions_is_refused_until_one_ends() {
     let (_upstream, gate, _origin, target) =
@@ -116,6 +125,8 @@ fn a_client_that_does_not_say_where_to_is_hung_up_on() {
             assert!(refusal, "{kind}: {said:?}");
         }
     }
+    wait_for_failures(&gate, "tls", 1.0);
+    wait_for_failures(&gate, "http", 1.0);
 }
 
 #[test]
@@ -123,9 +134,9 @@ fn a_head_that_is_too_long_is_refused() {
     let (_upstream, gate, origin, target) =
         home(|setup| setup.set("proxy.header-bytes", r#""8KiB""#));
     let filler = "x".repeat(100_000);
-    for (kind, line) in [
-        ("http", format!("GET http://{target}/ HTTP/1.1")),
-        ("plain", "GET / HTTP/1.1".to_owned()),
+    for (kind, inbound, line) in [
+        ("http", "forward", format!("GET http://{target}/ HTTP/1.1")),
+        ("plain", "http", "GET / HTTP/1.1".to_owned()),
     ] {
         let head = format!("{line}\r\nHost: {target}\r\nX-Filler: {filler}\r\n\r\n");
         let mut stream = connect(gate.addr(kind));
@@ -136,6 +147,7 @@ fn a_head_that_is_too_long_is_refused() {
             said.is_empty() || said.starts_with(b"HTTP/1.1 431"),
             "{kind}"
         );
+        wait_for_failures(&gate, inbound, 1.0);
     }
     assert_eq!(origin.connections(), 0);
 }
@@ -149,6 +161,7 @@ fn a_hello_that_is_too_long_is_refused() {
     stream.write_all(&hello).ok();
     let said = read_to_the_end(stream);
     assert!(said.is_empty() || said[0] == 21);
+    wait_for_failures(&gate, "tls", 1.0);
 }
 
 #[test]
