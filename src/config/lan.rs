@@ -1,9 +1,9 @@
 //! `[lan]`: the LAN, and the gate's place in it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::rr::Name;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::file::Section;
 use super::value::{self, Wrong};
@@ -29,6 +29,12 @@ pub(super) struct Listening {
     allow_public: bool,
 }
 
+/// The networks of this machine itself, which is always a client.
+const LOOPBACK: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+];
+
 impl Lan {
     /// Reads `[lan]` on a machine with these interfaces. The second part is there even where the first is not, so that
     /// the other sections can be read.
@@ -49,12 +55,6 @@ impl Lan {
             ("auto", None) => Ok(Vec::new()),
             (text, _) => value::network(text).map(|network| vec![network]),
         });
-        let loopback = [
-            Ipv4Addr::LOCALHOST.into(),
-            IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-        ];
-        let [v4, v6] = loopback.map(IpNet::from);
-        let v4 = IpNet::new(v4.addr(), 8).map_or(v4, |network| network.trunc());
         let domain = section.text("domain", "home.arpa", value::domain);
         section.finish();
         let listening = Listening {
@@ -63,7 +63,7 @@ impl Lan {
         };
         let lan = address.zip(domain).map(|(address, domain)| Self {
             address,
-            networks: Acl::new(networks.into_iter().flatten().chain([v4, v6])),
+            networks: Acl::new(networks.into_iter().flatten().chain(LOOPBACK)),
             domain,
             allow_public,
         });
@@ -81,7 +81,9 @@ impl Listening {
     ) -> Vec<ListenAddr> {
         let addresses = section.texts(key, defaults, |text| {
             let address = value::listen(text, self.address)?;
-            if !self.allow_public && !is_inside(address.0.ip()) {
+            // Of lan.address this was said where it stands.
+            let own = address.0.ip() == IpAddr::V4(self.address);
+            if !self.allow_public && !own && !is_inside(address.0.ip()) {
                 return Err(public(text));
             }
             Ok(address)

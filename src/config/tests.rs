@@ -169,6 +169,13 @@ fn strangers_are_not_listened_for_unless_wanted() {
 }
 
 #[test]
+fn a_public_lan_address_is_reported_once_and_not_for_every_listener() {
+    let found = problems("[lan]\naddress = \"203.0.113.9\"\nnetworks = [\"10.0.0.0/8\"]\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("line 2: lan.address: "), "{found:?}");
+}
+
+#[test]
 fn listeners_of_two_kinds_share_an_address_only_where_the_host_can_decide() {
     parse("[proxy]\nplain = [\"lan:80\"]\n[web]\nlisten = [\"lan:80\"]").unwrap();
     parse("[proxy]\nhttp = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\ntls = [\"127.0.0.1:0\"]").unwrap();
