@@ -9,7 +9,7 @@ use crate::config::TEMPLATE;
 pub(super) enum Command {
     /// Print the manual of every key, with its default
     Template,
-    /// Print what is in force, every `auto` filled in
+    /// Print what is in force, with every `auto` filled in
     Show(Show),
 }
 
@@ -17,7 +17,7 @@ pub(super) enum Command {
 pub(super) struct Show {
     #[command(flatten)]
     config: ConfigFlag,
-    /// As JSON
+    /// Print JSON instead of TOML
     #[arg(long)]
     json: bool,
 }

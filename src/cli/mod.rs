@@ -17,9 +17,14 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, ConfigError, locate};
 use crate::telemetry::chain;
 
-/// The checkpoint between an IPv6-free LAN and a dual-stack internet.
 #[derive(Debug, Parser)]
-#[command(name = "sekisho", version, about, disable_help_subcommand = true)]
+#[command(
+    name = "sekisho",
+    version,
+    about,
+    after_help = "Exit codes: 0 good, 1 failed at run time, 64 wrong arguments, 78 wrong configuration",
+    disable_help_subcommand = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -27,13 +32,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Be the gate, until SIGTERM
+    /// Run the gate: SIGTERM stops it, SIGHUP reloads its configuration
     Run(ConfigFlag),
-    /// Read everything that `run` would, bind nothing, and say everything that is wrong
+    /// Read everything that `run` would, listen on nothing, and print everything that is wrong
     Check(ConfigFlag),
     /// Show on this machine, without root, network or configuration, what the gate does
     Demo(demo::Arguments),
-    /// The configuration: its manual, and what is in force
+    /// Print the manual of the configuration, or what is in force
     Config {
         #[command(subcommand)]
         command: config::Command,
@@ -42,7 +47,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct ConfigFlag {
-    /// The configuration [default: $SEKISHO_CONFIG, else /etc/sekisho/sekisho.toml, else the built-in defaults]
+    /// The configuration file [default: $SEKISHO_CONFIG, else /etc/sekisho/sekisho.toml, else the built-in defaults]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -30,20 +30,20 @@ use crate::telemetry::{chain, colour};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// How the gate steers clients
+    /// Which names the gate points clients to itself for (`steer.mode`)
     #[arg(long, value_enum, default_value_t = ModeArgument::Ipv6Only)]
     mode: ModeArgument,
-    /// Leave everything running and print lines to try, until Ctrl-C
+    /// Leave everything running until Ctrl-C, and print commands to try
     #[arg(long)]
     keep: bool,
-    /// As JSON
+    /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ModeArgument {
-    /// Not at all
+    /// None
     Off,
     /// Names that have IPv6 only
     Ipv6Only,
