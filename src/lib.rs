@@ -18,7 +18,7 @@
 //!
 //! Two facts decide this plan. The resolver has two customers: clients see a filtered view, the dialer must see the
 //! truth; so policy stands in `dns`, in front of `resolve`, never inside it. And one list decides what goes through the
-//! gate, for three readers (DNS, the transparent proxy, PAC); so `steer` is a part of its own, below all three.
+//! gate, for two readers (DNS and PAC); so `steer` is a part of its own, below both.
 //!
 //! # Rooms, from the ground up
 //!

@@ -166,14 +166,6 @@ impl Host {
         name.set_fqdn(true);
         Ok(Self::Name(name))
     }
-
-    /// The name, where it is one.
-    pub fn as_name(&self) -> Option<&Name> {
-        match self {
-            Self::Name(name) => Some(name),
-            Self::Addr(_) => None,
-        }
-    }
 }
 
 impl From<IpAddr> for Host {

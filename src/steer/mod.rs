@@ -1,8 +1,7 @@
 //! Level 2, PURE: the one list that decides what goes through the gate.
 //!
-//! It has three readers, which must not disagree: DNS (is this A answered with the gate's address?), the transparent
-//! proxy (is this name ours to carry?) and PAC (`PROXY` or `DIRECT`?). Called by `dns`, `proxy` and `web`; a reload
-//! makes a new one.
+//! It has two readers, which must not disagree: DNS (is this A answered with the gate's address?) and PAC (`PROXY` or
+//! `DIRECT`?). Called by `dns` and `web`; a reload makes a new one.
 
 mod matcher;
 
@@ -265,7 +264,8 @@ mod tests {
         let mut count = 0;
         for line in lines {
             assert!(
-                crate::net::Host::parse(line).is_ok_and(|host| host.as_name().is_some()),
+                crate::net::Host::parse(line)
+                    .is_ok_and(|host| matches!(host, crate::net::Host::Name(_))),
                 "{line}"
             );
             assert!(set.contains(&name(line)), "{line}");

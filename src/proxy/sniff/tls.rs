@@ -317,7 +317,7 @@ mod tests {
                 for bit in 0..8 {
                     bytes[index] ^= 1 << bit;
                     if let Sniffed::Found(host) = sniff(&bytes) {
-                        assert!(host.as_name().is_some());
+                        assert!(matches!(host, Host::Name(_)));
                     }
                     bytes[index] ^= 1 << bit;
                 }
