@@ -20,7 +20,7 @@ pub use running::{Running, StopReport};
 pub use sockets::{BindError, Kind};
 
 use crate::config::Config;
-use crate::dns::local::{ZoneProblem, Zones};
+use crate::dns::{ZoneProblem, Zones};
 use crate::telemetry::events;
 use running::Signals;
 use sockets::Sockets;

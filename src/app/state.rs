@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::dial::Dialer;
-use crate::dns::View;
-use crate::dns::local::{ZoneProblem, Zones};
+use crate::dns::{View, ZoneProblem, Zones};
 use crate::proxy::{Live, Settings};
 use crate::resolve::Resolver;
 use crate::steer::Steering;

@@ -41,19 +41,19 @@ pub struct Zones {
 
 /// The answer to one question from local data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalAnswer {
+pub(super) struct LocalAnswer {
     /// NOERROR, NXDOMAIN, or SERVFAIL for a loop of CNAMEs.
-    pub rcode: ResponseCode,
+    pub(super) rcode: ResponseCode,
     /// The AA flag; not set on a referral.
-    pub authoritative: bool,
+    pub(super) authoritative: bool,
     /// The CNAMEs followed, and the records asked for.
-    pub answers: Vec<Record>,
+    pub(super) answers: Vec<Record>,
     /// The SOA of a negative answer, or the NS records of a referral.
-    pub authorities: Vec<Record>,
+    pub(super) authorities: Vec<Record>,
     /// Addresses of the targets of MX, SRV and NS that are in our zones.
-    pub additionals: Vec<Record>,
+    pub(super) additionals: Vec<Record>,
     /// The target of the last CNAME, if it is in no local zone: the caller resolves it and appends what it gets.
-    pub chase: Option<Name>,
+    pub(super) chase: Option<Name>,
 }
 
 impl LocalAnswer {
@@ -162,30 +162,26 @@ impl Zones {
         collected.finish()
     }
 
-    /// How many zones there are.
-    pub fn len(&self) -> usize {
-        self.zones.len()
-    }
-
     /// Whether there is no zone.
     pub fn is_empty(&self) -> bool {
         self.zones.is_empty()
     }
 
     /// The names of the zones, in no order.
-    pub fn origins(&self) -> impl Iterator<Item = &Name> {
+    #[cfg(test)]
+    fn origins(&self) -> impl Iterator<Item = &Name> {
         self.zones.values().map(|zone| &zone.origin)
     }
 
     /// Whether the name is at or under one of our zones.
-    pub fn zone_of(&self, name: &Name) -> bool {
+    pub(super) fn zone_of(&self, name: &Name) -> bool {
         !self.is_empty() && self.closest(&Key::of(name)).is_some()
     }
 
     /// The answer to a question of class IN; `None` if the name is in none of our zones.
     ///
     /// Owners in the answer are in lower case, those from a wildcard included.
-    pub fn answer(&self, name: &Name, record_type: RecordType) -> Option<LocalAnswer> {
+    pub(super) fn answer(&self, name: &Name, record_type: RecordType) -> Option<LocalAnswer> {
         if self.is_empty() {
             return None;
         }

@@ -7,14 +7,14 @@
 //! `app` calls [`serve`] with sockets that are already bound, and [`Handler::replace`] on a reload.
 
 mod handler;
-pub mod local;
+mod local;
 mod message;
 mod pipeline;
 mod policy;
 mod screen;
 mod server;
 mod shape;
-pub mod special;
+mod special;
 mod svcb;
 mod tcp;
 #[cfg(test)]
@@ -26,6 +26,6 @@ mod udp;
 mod withhold;
 
 pub use handler::{Handler, Transport, View};
-pub use local::{LocalAnswer, ZoneProblem, Zones};
+pub use local::{ZoneProblem, Zones};
 pub use server::{DnsError, Limits, serve};
 pub use truth::Truth;

@@ -33,7 +33,7 @@ use super::local::{Key, LocalAnswer};
 
 /// How a special name is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Special {
+pub(super) enum Special {
     /// `localhost` and below: the loopback addresses.
     LocalAddress,
     /// A name that is never looked up outside: NXDOMAIN.
@@ -53,7 +53,7 @@ pub enum Special {
 impl Special {
     /// Whether a local zone that holds the name is asked instead: so for the names that are refused, not for those that
     /// have a meaning of their own.
-    pub fn yields_to_zones(self) -> bool {
+    pub(super) fn yields_to_zones(self) -> bool {
         match self {
             Self::NxDomain | Self::EmptyZone => true,
             Self::LocalAddress | Self::Ipv4Only | Self::Canary | Self::NoData | Self::Gate => false,
@@ -148,7 +148,7 @@ fn row(name: &Name) -> Option<(&'static Row, bool)> {
 /// How the name is special; `domain` is the domain of the LAN (`lan.domain`).
 ///
 /// Where [`Special::yields_to_zones`], the caller asks its local zones first.
-pub fn special(name: &Name, domain: &Name) -> Option<Special> {
+pub(super) fn special(name: &Name, domain: &Name) -> Option<Special> {
     let wpad = name
         .iter()
         .next()
@@ -163,7 +163,7 @@ pub fn special(name: &Name, domain: &Name) -> Option<Special> {
 }
 
 /// The answer to a question of class IN for a name that [`special`] found; `gate` is our own address on the LAN.
-pub fn answer(
+pub(super) fn answer(
     special: Special,
     name: &Name,
     record_type: RecordType,

@@ -9,11 +9,10 @@ use nix::ifaddrs::getifaddrs;
 
 /// An address of an interface, with the network it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InterfaceAddr {
-    /// The interface's name.
-    pub interface: String,
-    /// The address and its prefix length.
-    pub network: IpNet,
+struct InterfaceAddr {
+    interface: String,
+    /// The address itself, and its prefix length.
+    network: IpNet,
 }
 
 /// The addresses of this machine, as they were when read.
@@ -93,11 +92,6 @@ impl Interfaces {
                 .collect(),
             default_route: default_route.map(str::to_owned),
         }
-    }
-
-    /// Every address, in the kernel's order.
-    pub fn addresses(&self) -> &[InterfaceAddr] {
-        &self.addresses
     }
 
     /// Whether the address is one of ours.

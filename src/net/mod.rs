@@ -11,7 +11,7 @@ mod tcp;
 
 pub use acl::{Acl, embedded_v4, special_purpose};
 pub use addr::{ClientAddr, Family, Host, HostError, ListenAddr, Target};
-pub use interfaces::{InterfaceAddr, Interfaces, InterfacesError};
+pub use interfaces::{Interfaces, InterfacesError};
 pub use options::{bind_tcp, bind_udp, prepare_stream, unacknowledged};
 pub use prefixed::Prefixed;
 pub use tcp::{accept_loop, broken};

@@ -22,11 +22,6 @@ impl<S> Prefixed<S> {
             inner,
         }
     }
-
-    /// The bytes not yet given out, and the stream.
-    pub fn into_parts(self) -> (Bytes, S) {
-        (self.prefix, self.inner)
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {

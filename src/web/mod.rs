@@ -27,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use admin::{AdminHandle, Readiness, State, spawn};
-pub use pac::Pac;
 pub use site::Site;
 
 use crate::net::{ClientAddr, accept_loop};

@@ -79,20 +79,20 @@ function FindProxyForURL(url, host) {
 
 /// What a PAC file is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Pac<'a> {
+pub(super) struct Pac<'a> {
     /// The forward proxy as clients reach it; `None` sends everything directly.
-    pub gate: Option<SocketAddr>,
+    pub(super) gate: Option<SocketAddr>,
     /// The local domain; the root stands for none.
-    pub domain: &'a Name,
+    pub(super) domain: &'a Name,
     /// The networks of the LAN; only the IPv4 ones matter.
-    pub networks: &'a Acl,
+    pub(super) networks: &'a Acl,
     /// More suffixes that go directly.
-    pub direct: &'a [Name],
+    pub(super) direct: &'a [Name],
 }
 
 impl Pac<'_> {
     /// The script, ASCII only.
-    pub fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         let Some(gate) = self.gate else {
             return "function FindProxyForURL(url, host) { return \"DIRECT\"; }\n".to_owned();
         };

@@ -62,7 +62,7 @@ fn a_name_outside_all_zones_is_not_ours() {
     assert!(!zones.zone_of(&name("xhome.arpa.")));
     assert!(zones.zone_of(&name("a.b.HOME.arpa.")));
     assert!(Zones::default().is_empty() && !Zones::default().zone_of(&name("home.arpa.")));
-    assert_eq!((zones.len(), zones.origins().count()), (1, 1));
+    assert_eq!(zones.origins().count(), 1);
 }
 
 #[test]
@@ -588,7 +588,7 @@ fn a_folder_is_read_by_file_names_and_everything_wrong_is_said() {
 fn the_shipped_zones_load_and_agree_in_both_directions() {
     let zones = Zones::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("zones"))
         .unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert_eq!(zones.len(), 2);
+    assert_eq!(zones.origins().count(), 2);
     let mut pairs = 0;
     for last in 0..=255_u8 {
         let reverse = name(&format!("{last}.1.168.192.in-addr.arpa."));
