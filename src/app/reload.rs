@@ -62,6 +62,9 @@ fn apply(running: &mut Running, config: Config, state: State) {
     running
         .site
         .update(&config.lan, running.forward, Arc::clone(&steering));
+    if let Some(admin) = &running.admin {
+        admin.update(config.lan.networks.clone());
+    }
     set_level(config.log.level);
     running.config = config;
 }

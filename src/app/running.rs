@@ -36,7 +36,7 @@ pub struct Running {
     pub(super) metrics: Arc<Metrics>,
     pub(super) forward: Option<SocketAddr>,
     readiness: Arc<Readiness>,
-    admin: Option<AdminHandle>,
+    pub(super) admin: Option<AdminHandle>,
     parts: JoinSet<&'static str>,
     stop_dns: CancellationToken,
     stop_web: CancellationToken,

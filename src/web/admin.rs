@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{Builder, JoinHandle};
 
+use arc_swap::ArcSwap;
 use http::{Request, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,12 +85,18 @@ impl Readiness {
 /// The admin thread. Dropping it tells the thread to stop, without waiting.
 #[derive(Debug)]
 pub struct AdminHandle {
+    networks: Arc<ArcSwap<Acl>>,
     stop: CancellationToken,
     ended: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
 impl AdminHandle {
+    /// Serves these networks, and nobody else, from the next connection on.
+    pub fn update(&self, networks: Acl) {
+        self.networks.store(Arc::new(networks));
+    }
+
     /// Stops the thread and waits for it, at most a few seconds; blocks.
     pub fn stop(mut self) {
         self.stop.cancel();
@@ -135,10 +142,11 @@ pub fn spawn(
             .map(tokio::net::TcpListener::from_std)
             .collect::<io::Result<Vec<_>>>()?
     };
+    let networks = Arc::new(ArcSwap::from_pointee(networks));
     let admin = Arc::new(Admin {
         metrics,
         readiness,
-        networks,
+        networks: Arc::clone(&networks),
     });
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
     let (stopped, guard) = (stop.clone(), ended.clone().drop_guard());
@@ -147,6 +155,7 @@ pub fn spawn(
         runtime.block_on(admin.serve(listeners, stopped));
     })?;
     Ok(AdminHandle {
+        networks,
         stop,
         ended,
         thread: Some(thread),
@@ -157,7 +166,7 @@ pub fn spawn(
 struct Admin {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
-    networks: Acl,
+    networks: Arc<ArcSwap<Acl>>,
 }
 
 impl Admin {
@@ -182,7 +191,7 @@ impl Admin {
     }
 
     fn admits(&self, client: ClientAddr) -> bool {
-        let known = self.networks.contains(client.ip());
+        let known = self.networks.load().contains(client.ip());
         if !known {
             tracing::debug!(%client, "a stranger came to the admin listener");
             let reason = RefusalLabels { reason: "stranger" };
@@ -282,9 +291,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stranger_is_closed_unread() {
+    async fn a_stranger_is_closed_unread_until_a_reload_lets_it_in() {
         let (address, _, handle) = start(&["192.0.2.0/24"]);
         assert_eq!(fetch(address, "/live").await, "");
+        handle.update(Acl::new(["127.0.0.0/8".parse().unwrap()]));
+        assert!(fetch(address, "/live").await.starts_with("HTTP/1.1 200"));
         handle.stop();
     }
 
