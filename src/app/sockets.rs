@@ -5,10 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use crate::config::{Config, Mode};
-use crate::net::{ListenAddr, bind_tcp, bind_udp};
-
-/// How often a free port is looked for that UDP and TCP can share.
-const PORT_TRIES: usize = 32;
+use crate::net::{ListenAddr, PairError, bind_pair, bind_tcp};
 
 /// What a listening socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,30 +157,18 @@ fn bind_all(addresses: &[ListenAddr], kind: Kind) -> Result<Vec<TcpListener>, Bi
         .collect()
 }
 
-/// UDP and TCP on one port, also where that port is "a free one": a client goes from UDP to TCP by the same number.
 fn bind_dns(address: SocketAddr) -> Result<(UdpSocket, TcpListener), BindError> {
-    let failed = |kind| {
-        move |source| BindError {
+    bind_pair(address).map_err(|error| {
+        let (kind, source) = match error {
+            PairError::Udp(source) => (Kind::DnsUdp, source),
+            PairError::Tcp(source) => (Kind::DnsTcp, source),
+        };
+        BindError {
             kind,
             address,
             source,
         }
-    };
-    let mut tries = PORT_TRIES;
-    loop {
-        let udp = bind_udp(address).map_err(failed(Kind::DnsUdp))?;
-        let mut same = address;
-        same.set_port(udp.local_addr().map_err(failed(Kind::DnsUdp))?.port());
-        match bind_tcp(same) {
-            Ok(tcp) => return Ok((udp, tcp)),
-            Err(error)
-                if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && tries > 0 =>
-            {
-                tries -= 1;
-            }
-            Err(source) => return Err(failed(Kind::DnsTcp)(source)),
-        }
-    }
+    })
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -204,12 +189,6 @@ fn hint(error: &io::Error) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn udp_and_tcp_share_the_free_port() {
-        let (udp, tcp) = bind_dns("127.0.0.1:0".parse().unwrap()).unwrap();
-        assert_eq!(udp.local_addr().unwrap(), tcp.local_addr().unwrap());
-    }
 
     #[test]
     fn a_port_in_use_is_reported_with_what_to_do() {

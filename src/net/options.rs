@@ -14,6 +14,9 @@ const BACKLOG: i32 = 1024;
 /// Room for bursts of queries while the loop is busy, in bytes; the kernel caps it at `rmem_max`.
 const UDP_RECEIVE_BUFFER: usize = 1 << 20;
 
+/// How often a free port is looked for that UDP and TCP can share.
+const PORT_TRIES: usize = 32;
+
 /// A listening TCP socket, non-blocking; an IPv6 one takes IPv6 only.
 ///
 /// # Errors
@@ -53,6 +56,49 @@ pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// Why UDP and TCP were not bound together.
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    /// UDP could not be bound.
+    #[error("could not bind UDP")]
+    Udp(#[source] io::Error),
+    /// TCP could not be bound.
+    #[error("could not bind TCP")]
+    Tcp(#[source] io::Error),
+}
+
+impl From<PairError> for io::Error {
+    fn from(error: PairError) -> Self {
+        match error {
+            PairError::Udp(source) | PairError::Tcp(source) => source,
+        }
+    }
+}
+
+/// UDP and TCP on one port, also where that port is 0, "a free one": a DNS client goes from UDP to TCP by the same
+/// number.
+///
+/// # Errors
+///
+/// [`PairError`] as from [`bind_udp`] and [`bind_tcp`].
+pub fn bind_pair(address: SocketAddr) -> Result<(UdpSocket, TcpListener), PairError> {
+    let mut tries = PORT_TRIES;
+    loop {
+        let udp = bind_udp(address).map_err(PairError::Udp)?;
+        let same = udp.local_addr().map_err(PairError::Udp)?;
+        match bind_tcp(same) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            // What is free over UDP may be taken over TCP.
+            Err(error)
+                if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && tries > 0 =>
+            {
+                tries -= 1;
+            }
+            Err(source) => return Err(PairError::Tcp(source)),
+        }
+    }
+}
+
 fn only_v6(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -90,4 +136,22 @@ pub fn unacknowledged(stream: &TcpStream) -> u32 {
     // Only fails on a socket that is gone already.
     nix::sys::socket::getsockopt(stream, MemoryInfo)
         .map_or(0, |numbers| numbers.get(QUEUED).copied().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn udp_and_tcp_share_the_free_port() {
+        let (udp, tcp) = bind_pair("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_eq!(udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_port_that_tcp_does_not_have_is_told_as_such() {
+        let holder = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let taken = bind_pair(holder.local_addr().unwrap());
+        assert!(matches!(taken, Err(PairError::Tcp(_))), "{taken:?}");
+    }
 }

@@ -29,13 +29,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::certificates::{CaFile, Certificates};
 use super::client::Reached;
 use super::zone::{Place, Zone};
-use crate::net::{Family, Target, accept_loop, bind_tcp, bind_udp};
+use crate::net::{Family, Target, accept_loop, bind_pair, bind_tcp};
 
 /// The IPv4 side's address: another one than the gate's, so that the table can be told apart. Where the machine has
 /// only one loopback address, the usual one.
 const IPV4: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST];
 
-/// How often we look for a port that is free on both families, or on both transports.
+/// How often we look for a port that is free on both families.
 const PORT_TRIES: usize = 32;
 
 /// Connections at once on one listener; more wait in the kernel.
@@ -301,7 +301,7 @@ where
 }
 
 fn spawn_dns(zone: Zone, stop: &CancellationToken) -> io::Result<SocketAddr> {
-    let (udp, tcp) = bind_dns()?;
+    let (udp, tcp) = bind_pair((Ipv4Addr::LOCALHOST, 0).into())?;
     let (udp, tcp) = (
         UdpSocket::from_std(udp)?,
         tokio::net::TcpListener::from_std(tcp)?,
@@ -323,19 +323,6 @@ fn spawn_dns(zone: Zone, stop: &CancellationToken) -> io::Result<SocketAddr> {
         }
     });
     Ok(address)
-}
-
-fn bind_dns() -> io::Result<(std::net::UdpSocket, TcpListener)> {
-    let mut last = io::Error::from(ErrorKind::AddrInUse);
-    for _ in 0..PORT_TRIES {
-        let udp = bind_udp((Ipv4Addr::LOCALHOST, 0).into())?;
-        match bind_tcp(udp.local_addr()?) {
-            Ok(tcp) => return Ok((udp, tcp)),
-            Err(error) if error.kind() == ErrorKind::AddrInUse => last = error,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last)
 }
 
 async fn dns_over_udp(zone: &Zone, socket: &UdpSocket) {
