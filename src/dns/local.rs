@@ -1,12 +1,13 @@
 //! Local zones: what `DIR/NAME.zone` holds is answered from here, with authority and as it is written; AAAA is never
 //! withheld from it. Asked by the pipeline after the special names and before everything that goes out.
 //!
-//! [`Zones::load`] reads the folder, once at the start and once a reload; all else is PURE. The search is that of RFC 1034
-//! s.4.3.2 with wildcards by RFC 4592, negative answers by RFC 2308.
+//! [`Zones::load`] reads the folder, once at the start and once a reload; all else is PURE. The search is that of RFC
+//! 1034 section 4.3.2 with wildcards by RFC 4592, negative answers by RFC 2308.
 //!
 //! A CNAME is followed through all zones, at most 16 times. Where it leaves them, the caller goes on from
-//! [`LocalAnswer::chase`]. A loop is an error (RFC 1034 s.3.6.2): SERVFAIL, as a resolver answers it, with the chain found
-//! so far; an authoritative server would answer the bare chain, which a client can only take for "no address".
+//! [`LocalAnswer::chase`]. A loop is an error (RFC 1034 section 3.6.2): SERVFAIL, as a resolver answers it, with the
+//! chain found so far; an authoritative server would answer the bare chain, which a client can only take for "no
+//! address".
 
 mod data;
 mod key;
@@ -221,7 +222,7 @@ impl Zones {
                     return Some(answer);
                 }
                 Found::NxDomain => {
-                    // The code is that of the chain's end (RFC 6604 s.3).
+                    // The code is that of the chain's end (RFC 6604 section 3).
                     answer.rcode = ResponseCode::NXDomain;
                     answer.authorities.push(zone.negative.clone());
                     return Some(answer);

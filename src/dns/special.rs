@@ -2,18 +2,19 @@
 //!
 //! | Name | Answer | Why |
 //! |---|---|---|
-//! | `localhost` and below | 127.0.0.1, ::1 | RFC 6761 s.6.3 |
+//! | `localhost` and below | 127.0.0.1, ::1 | RFC 6761 section 6.3 |
 //! | `invalid`, `test`, `onion`, `local` and below | NXDOMAIN | RFC 6761, 7686, 6762 |
 //! | `home.arpa`, private reverse zones | NXDOMAIN; SOA and NS at the apex | RFC 8375, 6303, 7793 |
 //! | `ipv4only.arpa` | 192.0.0.170 and .171, no AAAA | RFC 8880: there is no NAT64 here |
 //! | `use-application-dns.net`, `mask.icloud.com`, `mask-h2.icloud.com` | NXDOMAIN | canaries: the LAN's DNS is to be used |
-//! | `resolver.arpa` and below | NODATA | RFC 9462 s.6.4 |
+//! | `resolver.arpa` and below | NODATA | RFC 9462 section 6.4 |
 //! | `wpad`, `wpad.<domain>` | the gate | the proxy's configuration is found under this name |
 //!
 //! `local` is NXDOMAIN at the apex too: multicast DNS clients ask for its SOA to find out whether the LAN serves it.
 //!
-//! Every negative answer carries a SOA, else clients could not cache it (RFC 2308 s.5). Of the empty zones it lives 10800 s,
-//! as in RFC 6303 s.3; of canaries, `resolver.arpa` and `wpad` 60 s, so that a change of the set-up is seen soon.
+//! Every negative answer carries a SOA, else clients could not cache it (RFC 2308 section 5). Of the empty zones it
+//! lives 10800 s, as in RFC 6303 section 3; of canaries, `resolver.arpa` and `wpad` 60 s, so that a change of the
+//! set-up is seen soon.
 
 use std::{
     collections::HashMap,
@@ -69,7 +70,7 @@ impl Special {
     }
 }
 
-/// The TTL of RFC 6303 s.3, in seconds.
+/// The TTL of RFC 6303 section 3, in seconds.
 const LONG: u32 = 10_800;
 /// The TTL of what depends on this set-up, in seconds.
 const SHORT: u32 = 60;
@@ -87,7 +88,7 @@ const NAMES: &[(&str, Special)] = &[
     ("mask.icloud.com.", Special::Canary),
     ("mask-h2.icloud.com.", Special::Canary),
     ("resolver.arpa.", Special::NoData),
-    // RFC 6303 s.4.1 and s.4.2; 172.16/12 and 100.64/10 are added in code.
+    // RFC 6303 sections 4.1 and 4.2; 172.16/12 and 100.64/10 are added in code.
     ("10.in-addr.arpa.", Special::EmptyZone),
     ("168.192.in-addr.arpa.", Special::EmptyZone),
     ("0.in-addr.arpa.", Special::EmptyZone),
@@ -97,7 +98,7 @@ const NAMES: &[(&str, Special)] = &[
     ("100.51.198.in-addr.arpa.", Special::EmptyZone),
     ("113.0.203.in-addr.arpa.", Special::EmptyZone),
     ("255.255.255.255.in-addr.arpa.", Special::EmptyZone),
-    // RFC 6303 s.4.3 to s.4.6: unspecified, loopback, unique local, link-local, documentation.
+    // RFC 6303 sections 4.3 to 4.6: unspecified, loopback, unique local, link-local, documentation.
     (
         "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",
         Special::EmptyZone,
@@ -214,7 +215,7 @@ pub(super) fn answer(
     answer
 }
 
-/// The addresses of the type asked for; the IPv4 ones for ANY (RFC 8482 s.4.1).
+/// The addresses of the type asked for; the IPv4 ones for ANY (RFC 8482 section 4.1).
 fn either(record_type: RecordType, v4: &[Ipv4Addr], v6: Option<Ipv6Addr>) -> Vec<RData> {
     match record_type {
         RecordType::A | RecordType::ANY => v4.iter().map(|&address| RData::A(A(address))).collect(),
@@ -231,7 +232,7 @@ fn server() -> Name {
     Name::from_ascii("localhost.").unwrap_or_else(|_| Name::root())
 }
 
-/// The SOA of a zone that is made up here, with the mailbox and the timers of RFC 6303 s.3.
+/// The SOA of a zone that is made up here, with the mailbox and the timers of RFC 6303 section 3.
 fn soa(minimum: u32) -> RData {
     let mailbox = Name::from_ascii("nobody.invalid.").unwrap_or_else(|_| Name::root());
     RData::SOA(SOA::new(server(), mailbox, 1, 3600, 1200, 604_800, minimum))

@@ -1,7 +1,8 @@
-//! PURE. The names and the data of one record, from the tokens of a zone file (RFC 1035 s.5.1 and the RFC of each type).
+//! PURE. The names and the data of one record, from the tokens of a zone file (RFC 1035 section 5.1 and the RFC of each
+//! type).
 //!
 //! Names are read here: hickory takes `\DDD` for octal and refuses labels with a space, which DNS-SD writes (RFC 6763
-//! s.4.1.1). Types beyond the everyday ones are left to hickory's parser.
+//! section 4.1.1). Types beyond the everyday ones are left to hickory's parser.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -21,7 +22,7 @@ use super::text::{Token, unescape};
 /// What is wrong at a place, and what to write.
 pub(super) type Wrong = (String, String);
 
-/// A name relative to the origin, or absolute with a dot at its end; escapes as in RFC 1035 s.5.1.
+/// A name relative to the origin, or absolute with a dot at its end; escapes as in RFC 1035 section 5.1.
 pub(super) fn name(raw: &str, origin: &Name) -> Result<Name, Wrong> {
     let bad = || {
         (

@@ -1,5 +1,5 @@
-//! PURE. A name as the key of a map: its labels in wire form and lower case, so that the key of every name above it is a
-//! suffix of the same bytes. A search from the name upwards, or down to it, copies nothing.
+//! PURE. A name as the key of a map: its labels in wire form and lower case, so that the key of every name above it is
+//! a suffix of the same bytes. A search from the name upwards, or down to it, copies nothing.
 
 use hickory_proto::rr::Name;
 

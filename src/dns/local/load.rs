@@ -22,7 +22,7 @@ use super::{
 
 /// How many problems of one file are reported.
 const MAX_PROBLEMS: usize = 100;
-/// The greatest TTL (RFC 2181 s.8).
+/// The greatest TTL (RFC 2181 section 8).
 const MAX_TTL: u32 = 0x7fff_ffff;
 
 /// Reads one zone; what is wrong goes into `problems`, and then there is no zone.
@@ -212,10 +212,10 @@ impl Reader<'_> {
         if cut && owner.is_wildcard() {
             return Err((
                 format!("NS at the wildcard `{owner}`"),
-                "write the delegated names one by one (RFC 4592 s.4.2)".into(),
+                "write the delegated names one by one (RFC 4592 section 4.2)".into(),
             ));
         }
-        // Every name between the record and the apex exists, even without data (RFC 4592 s.2.2.2).
+        // Every name between the record and the apex exists, even without data (RFC 4592 section 2.2.2).
         for labels in (self.depth..key.labels()).rev() {
             if self.nodes.contains_key(key.suffix(labels)) {
                 break;
@@ -233,7 +233,7 @@ impl Reader<'_> {
             };
             return Err((
                 what,
-                "leave the CNAME alone at its name, or write the addresses instead (RFC 1034 s.3.6.2)"
+                "leave the CNAME alone at its name, or write the addresses instead (RFC 1034 section 3.6.2)"
                     .into(),
             ));
         }

@@ -1,7 +1,8 @@
-//! PURE. One zone in memory and the search in it (RFC 1034 s.4.3.2 step 3, wildcards by RFC 4592).
+//! PURE. One zone in memory and the search in it (RFC 1034 section 4.3.2 step 3, wildcards by RFC 4592).
 //!
-//! A map holds every name of the zone, also those without data between a record and the apex. A search asks the map once a
-//! label from the apex down, so a name that does not exist costs what one that does costs, in a zone of any size.
+//! A map holds every name of the zone, also those without data between a record and the apex. A search asks the map
+//! once a label from the apex down, so a name that does not exist costs what one that does costs, in a zone of any
+//! size.
 
 use std::collections::HashMap;
 
@@ -22,7 +23,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Adds a record; one that is there already is dropped, and a set has its lowest TTL (RFC 2181 s.5).
+    /// Adds a record; one that is there already is dropped, and a set has its lowest TTL (RFC 2181 section 5).
     pub(super) fn add(&mut self, record: Record) {
         let record_type = record.record_type();
         let at = self
@@ -64,7 +65,7 @@ impl Node {
             .map(Vec::as_slice)
     }
 
-    /// The answer to a type: its records, those of any one type for ANY (RFC 8482 s.4.1), else the CNAME.
+    /// The answer to a type: its records, those of any one type for ANY (RFC 8482 section 4.1), else the CNAME.
     fn pick(&self, record_type: RecordType) -> Found<'_> {
         let set = if record_type == RecordType::ANY {
             self.sets.first().map(Vec::as_slice)
@@ -107,7 +108,7 @@ pub(super) enum Found<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Zone {
     pub(super) origin: Name,
-    /// The SOA as negative answers carry it: its TTL is min(TTL, MINIMUM) (RFC 2308 s.3).
+    /// The SOA as negative answers carry it: its TTL is min(TTL, MINIMUM) (RFC 2308 section 3).
     pub(super) negative: Record,
     depth: usize,
     nodes: HashMap<Box<[u8]>, Node>,
@@ -139,7 +140,7 @@ impl Zone {
                     .get(wildcard.as_slice())
                     .map_or(Found::NxDomain, |node| node.pick(record_type));
             };
-            // DS lives above the cut (RFC 4035 s.3.1.4.1).
+            // DS lives above the cut (RFC 4035 section 3.1.4.1).
             let parent_side = depth == labels && record_type == RecordType::DS;
             if node.cut && !parent_side {
                 return Found::Referral(node.set(RecordType::NS).unwrap_or_default());

@@ -138,7 +138,7 @@ fn a_wildcard_answers_under_the_name_asked_for() {
 
 #[test]
 fn a_wildcard_does_not_reach_over_a_name_that_exists() {
-    // RFC 4592 s.2.2.1: the closest encloser of x.nas is nas, and there is no *.nas.
+    // RFC 4592 section 2.2.1: the closest encloser of x.nas is nas, and there is no *.nas.
     let zones = home("* A 192.168.1.9\nnas TXT x\na.empty A 192.168.1.8\n");
     assert_negative(
         &ask(&zones, "nas.home.arpa.", RecordType::A),

@@ -1,7 +1,7 @@
-//! PURE. The text of a zone file as entries of tokens, each entry with its line (RFC 1035 s.5.1).
+//! PURE. The text of a zone file as entries of tokens, each entry with its line (RFC 1035 section 5.1).
 //!
-//! The lexer of hickory gives no line, takes quoted text inside parentheses apart, reads `\DDD` wrong and refuses `@` in
-//! the data of a record; so the text is cut here, and hickory is given the data of one record at a time.
+//! The lexer of hickory gives no line, takes quoted text inside parentheses apart, reads `\DDD` wrong and refuses `@`
+//! in the data of a record; so the text is cut here, and hickory is given the data of one record at a time.
 
 use std::mem;
 

@@ -60,7 +60,8 @@ pub(super) fn was_here(headers: &HeaderMap) -> bool {
         .any(|hop| hop.split_ascii_whitespace().nth(1) == Some(PSEUDONYM))
 }
 
-/// Whether the client wants to speak WebSocket (RFC 6455), which cannot be left out of the request as other upgrades can.
+/// Whether the client wants to speak WebSocket (RFC 6455), which cannot be left out of the request as other upgrades
+/// can.
 pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
     headers
         .get_all(UPGRADE)
