@@ -1,4 +1,4 @@
-//! `[dns]`, `[dns.upstream]` and `[dns.cache]`.
+//! PURE. `[dns]`, `[dns.upstream]` and `[dns.cache]`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

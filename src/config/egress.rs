@@ -1,4 +1,4 @@
-//! `[egress]`: how sessions leave, and where they must not go.
+//! PURE. `[egress]`: how sessions leave, and where they must not go.
 
 use std::time::Duration;
 

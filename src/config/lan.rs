@@ -1,4 +1,4 @@
-//! `[lan]`: the LAN, and the gate's place in it.
+//! PURE. `[lan]`: the LAN, and the gate's place in it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

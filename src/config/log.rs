@@ -1,4 +1,4 @@
-//! `[log]`: what is told, and how.
+//! PURE. `[log]`: what is told, and how.
 
 use tracing_subscriber::filter::LevelFilter;
 

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and what to write instead.
+//! PURE. What is wrong with a configuration, and what to write instead.
 
 use std::fmt;
 

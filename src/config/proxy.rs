@@ -1,4 +1,4 @@
-//! `[proxy]`: where sessions come in, and how many.
+//! PURE. `[proxy]`: where sessions come in, and how many.
 
 use std::time::Duration;
 

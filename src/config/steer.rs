@@ -1,4 +1,4 @@
-//! `[steer]` and `[[rule]]`: which names go through the gate, and which AAAA are withheld.
+//! PURE. `[steer]` and `[[rule]]`: which names go through the gate, and which AAAA are withheld.
 
 use std::time::Duration;
 

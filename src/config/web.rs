@@ -1,4 +1,4 @@
-//! `[web]`: PAC and the admin listener.
+//! PURE. `[web]`: PAC and the admin listener.
 
 use super::file::Section;
 use super::lan::Listening;

@@ -1,4 +1,4 @@
-//! Where the pipeline gets the truth from.
+//! Where the pipeline gets the truth from: [`Resolver`] in the program, a small world of zones in tests and benches.
 
 use crate::resolve::{Answer, Question, ResolveError, Resolver};
 

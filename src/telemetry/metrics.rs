@@ -1,7 +1,7 @@
 //! Every metric of sekisho, in one table.
 //!
 //! Names are `sekisho_*` in base units, labels have a fixed and small set of values, and no address is ever part of
-//! a name or a label. The text format is that of OpenMetrics, served by `web`.
+//! a name or a label. Every room counts in it; the text format is that of OpenMetrics, served by `web`.
 
 use std::fmt;
 

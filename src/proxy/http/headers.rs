@@ -1,4 +1,5 @@
 //! PURE. What a proxy changes in the headers it passes on (RFC 9110 section 7.6, RFC 9112 section 6.3).
+//! Called by `forward`.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,

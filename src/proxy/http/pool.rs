@@ -1,4 +1,5 @@
-//! The connections to origins that requests in absolute-form share.
+//! The connections to origins that requests in absolute-form share: dialed for the first, kept for the next. Called by
+//! `forward`.
 
 use std::io;
 use std::pin::Pin;
