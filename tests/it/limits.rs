@@ -8,7 +8,7 @@ use hickory_proto::rr::RecordType;
 
 use crate::support::{
     Ask, Gate, Origin, PATIENCE, Reply, Service, Setup, Upstream, clock, connect, exchange_udp,
-    read_response, request, tunnel, txt,
+    request, tunnel, txt,
 };
 
 /// Long enough to be sure that nothing comes, where something would come at once.

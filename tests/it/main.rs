@@ -3,9 +3,7 @@
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
-    dead_code,
-    unused_imports,
-    reason = "these are tests: they print why they failed, fail by panics, and share more helpers than each uses"
+    reason = "these are tests: they print why they failed, and fail by panics"
 )]
 
 #[path = "../support/mod.rs"]

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 
 use crate::support::{Ask, Gate, Origin, Service, Setup, Upstream, aaaa, ipv4_of, tunnel};

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -126,11 +126,6 @@ impl Gate {
     /// The whole log until now.
     pub(crate) fn log_text(&self) -> String {
         self.log.lock().lines.join("\n")
-    }
-
-    /// The configuration file.
-    pub(crate) fn config_path(&self) -> PathBuf {
-        self.folder.path().join("sekisho.toml")
     }
 
     /// Writes the configuration and the zones anew; the gate is not told.

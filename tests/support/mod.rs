@@ -21,8 +21,8 @@ pub(crate) use http::{Response, connect, read_response, request, tunnel};
 pub(crate) use origin::{Origin, Service};
 pub(crate) use port::{Reach, has_ipv6};
 pub(crate) use program::run;
-pub(crate) use records::{a, aaaa, cname, https, mx, name, ns, rrsig, soa, txt};
-pub(crate) use tls::{client_hello, tls_client, tls_get};
+pub(crate) use records::{a, aaaa, cname, https, mx, name, rrsig, soa, txt};
+pub(crate) use tls::{client_hello, tls_get};
 pub(crate) use upstream::{Reply, Upstream};
 
 /// How long anything that must happen may take before the test has failed.

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::rr::rdata::svcb::{Alpn, IpHint, Mandatory, SVCB, SvcParamKey, SvcParamValue};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS, MX, NS, NULL, SOA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS, MX, NULL, SOA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 /// A name, absolute whether or not it ends in a dot.
@@ -37,11 +37,6 @@ pub(crate) fn cname(owner: &str, target: &str) -> Record {
 /// An MX record.
 pub(crate) fn mx(owner: &str, exchange: &str) -> Record {
     record(owner, 300, RData::MX(MX::new(10, name(exchange))))
-}
-
-/// An NS record.
-pub(crate) fn ns(owner: &str, server: &str) -> Record {
-    record(owner, 300, RData::NS(NS(name(server))))
 }
 
 /// A TXT record.
