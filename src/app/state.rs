@@ -12,10 +12,10 @@ use crate::telemetry::Metrics;
 
 /// The local zones of a configuration; a folder that nobody named may be missing.
 pub(super) fn zones(config: &Config) -> Result<Zones, Vec<ZoneProblem>> {
-    if !config.dns.zones_required && !config.dns.zones.exists() {
-        return Ok(Zones::default());
+    match &config.dns.zones {
+        Some(folder) if config.dns.zones_required || folder.exists() => Zones::load(folder),
+        _ => Ok(Zones::default()),
     }
-    Zones::load(&config.dns.zones)
 }
 
 /// The parts of a gate that a reload replaces.

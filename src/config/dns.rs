@@ -14,8 +14,8 @@ use crate::net::ListenAddr;
 pub struct Dns {
     /// Where clients ask, over UDP and TCP alike.
     pub listen: Vec<ListenAddr>,
-    /// The folder of `NAME.zone` files; absolute, or relative to the working directory.
-    pub zones: PathBuf,
+    /// The folder of `NAME.zone` files; `None` where there is no configuration file that it could stand beside.
+    pub zones: Option<PathBuf>,
     /// Whether the file named the folder; the default one may be missing.
     pub zones_required: bool,
     /// Queries in flight; more are dropped, as a full socket buffer would.
@@ -92,10 +92,7 @@ impl Dns {
         section.finish();
         Some(Self {
             listen,
-            zones: match folder {
-                Some(folder) => folder.join(zones?),
-                None => zones?,
-            },
+            zones: folder.zip(zones).map(|(folder, zones)| folder.join(zones)),
             zones_required,
             max_queries: max_queries as usize,
             max_connections: max_connections as usize,
@@ -112,6 +109,12 @@ impl Upstream {
         let servers = section.texts("servers", &["auto"], |text| {
             if text == "auto" {
                 let mut servers = nameservers(resolv_conf);
+                if servers.is_empty() {
+                    return Err(Wrong::new(
+                        "`auto` found no server in /etc/resolv.conf",
+                        "write the servers to ask, such as [\"192.168.1.1\"]",
+                    ));
+                }
                 servers.retain(|server| !is_own(server));
                 if servers.is_empty() {
                     return Err(Wrong::new(

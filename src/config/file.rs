@@ -31,14 +31,19 @@ impl<'t> Reader<'t> {
     pub(super) fn tables(&self) -> Spanned<DeTable<'t>> {
         let (tables, errors) = DeTable::parse_recoverable(self.text);
         for error in errors {
-            self.report(
-                error.span().map(|span| self.line(&span)),
-                "toml",
-                Wrong::new(
-                    error.message().lines().collect::<Vec<_>>().join(", "),
-                    "mend this line",
-                ),
-            );
+            let line = error.span().map(|span| self.line(&span));
+            let written = line.and_then(|line| self.text.lines().nth(line - 1));
+            let key = written
+                .and_then(|text| text.split_once('='))
+                .map(|(key, _)| key.trim());
+            let what = error.message().lines().collect::<Vec<_>>().join(", ");
+            let write = if what.contains("duplicate key") {
+                "keep one of the two"
+            } else {
+                "mend this line"
+            };
+            let key = key.filter(|key| !key.is_empty()).unwrap_or("toml");
+            self.report(line, key, Wrong::new(what, write));
         }
         tables
     }
@@ -51,6 +56,11 @@ impl<'t> Reader<'t> {
             what: wrong.what,
             write: wrong.write,
         });
+    }
+
+    /// Whether something was found already.
+    pub(super) fn has_problems(&self) -> bool {
+        !self.problems.borrow().is_empty()
     }
 
     /// Everything found, in the order of the lines.

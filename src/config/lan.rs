@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::file::Section;
 use super::value::{self, Wrong};
-use crate::net::{Acl, Interfaces, ListenAddr};
+use crate::net::{Acl, Interfaces, ListenAddr, special_purpose};
 
 /// The LAN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +51,20 @@ impl Lan {
             section.report("address", public(&address.to_string()));
         }
         let networks = section.texts("networks", &["auto"], |text| match (text, address) {
-            ("auto", Some(address)) => networks(address, interfaces),
+            ("auto", Some(address)) => Ok(networks(address, interfaces)),
             ("auto", None) => Ok(Vec::new()),
-            (text, _) => value::network(text).map(|network| vec![network]),
+            (text, _) => {
+                let network = value::network(text)?;
+                if !allow_public && !is_near(&network) {
+                    return Err(Wrong::new(
+                        format!("`{text}` holds public addresses, so strangers may be clients"),
+                        "write the private network of the LAN, or set lan.allow-public = true if that is what you want",
+                    ));
+                }
+                Ok(vec![network])
+            }
         });
-        let domain = section.text("domain", "home.arpa", value::domain);
+        let domain = section.text("domain", "home.arpa", value::name);
         section.finish();
         let listening = Listening {
             address: address.unwrap_or(Ipv4Addr::LOCALHOST),
@@ -133,27 +142,35 @@ fn address(text: &str, interfaces: &Interfaces) -> Result<Ipv4Addr, Wrong> {
             "the gate's own address on the LAN, such as \"192.168.1.2\"",
         ));
     }
+    if !address.is_loopback() && !interfaces.owns(IpAddr::V4(address)) {
+        return Err(Wrong::new(
+            format!("no interface of this machine has the address {address}"),
+            "write one that `ip address` shows, or \"auto\"",
+        ));
+    }
     Ok(address)
 }
 
-/// The IPv4 network of the interface that holds the address.
-fn networks(address: Ipv4Addr, interfaces: &Interfaces) -> Result<Vec<IpNet>, Wrong> {
+/// The IPv4 networks that the address is in on its interface.
+fn networks(address: Ipv4Addr, interfaces: &Interfaces) -> Vec<IpNet> {
     let address = IpAddr::V4(address);
-    if address.is_loopback() {
-        return Ok(Vec::new());
-    }
-    let networks: Vec<IpNet> = interfaces
-        .networks_beside(address)
-        .into_iter()
+    let beside = interfaces.networks_beside(address).into_iter();
+    beside
         .filter(|network| network.contains(&address))
-        .collect();
-    if networks.is_empty() {
-        return Err(Wrong::new(
-            format!("`auto` found no interface with the address {address}"),
-            "write the clients' networks, such as [\"192.168.1.0/24\"], or the right lan.address",
-        ));
-    }
-    Ok(networks)
+        .collect()
+}
+
+/// Whether every address of the network is one that no stranger on the internet has: private, loopback, link-local,
+/// shared (RFC 6598) or unique local.
+fn is_near(network: &IpNet) -> bool {
+    [network.network(), network.broadcast()]
+        .into_iter()
+        .all(|end| {
+            matches!(
+                special_purpose(end),
+                Some("private" | "loopback" | "link-local" | "carrier-grade NAT" | "unique local")
+            )
+        })
 }
 
 /// Whether strangers cannot reach the address: private (RFC 1918) or loopback.

@@ -1,7 +1,7 @@
 //! From a file to a [`Config`].
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::file::{Reader, Section};
@@ -19,7 +19,7 @@ const DEFAULT_PATH: &str = "/etc/sekisho/sekisho.toml";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// The largest configuration that is read, in bytes: far above any real one, far below what hurts.
-const LARGEST: u64 = 16 << 20;
+const LARGEST: u64 = 1 << 20;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,10 @@ impl Config {
     ///
     /// [`ConfigError`], with every problem at once.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        // A reload must find the file again, and the zones beside it, whatever the working directory is by then.
+        let absolute =
+            path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        let path = absolute.as_deref();
         let text = match path {
             Some(path) => read(path).map_err(|source| ConfigError::Read {
                 path: path.to_owned(),
@@ -83,6 +87,10 @@ impl Config {
     ) -> Result<Self, Problems> {
         let reader = Reader::new(text);
         let tables = reader.tables();
+        if reader.has_problems() {
+            // What was not read as TOML would only be missed below.
+            return Err(reader.finish());
+        }
         let mut top = Section::top(&reader, tables.get_ref());
         let user = top.text("user", "nobody", |text| Ok(text.to_owned()));
         let (lan, listening) = Lan::read(top.section("lan"), interfaces);
@@ -101,6 +109,7 @@ impl Config {
         let log = Log::read(top.section("log"));
         if let (Some(proxy), Some(mode)) = (&proxy, mode) {
             check_listeners(&top, proxy, &web, mode);
+            check_steering(&top, proxy, mode);
         }
         top.finish();
         let problems = reader.finish();
@@ -157,13 +166,34 @@ fn check_listeners(top: &Section<'_, '_>, proxy: &Proxy, web: &Web, mode: Mode) 
     }
 }
 
+/// Reports steering that would point clients to ports where nobody listens.
+fn check_steering(top: &Section<'_, '_>, proxy: &Proxy, mode: Mode) {
+    let missing = match (mode, proxy.tls.is_empty(), proxy.plain.is_empty()) {
+        (Mode::Off, ..) | (_, false, false) | (Mode::Ipv6Only, false, true) => return,
+        (Mode::Ipv6Only | Mode::Address, true, _) => "proxy.tls",
+        (Mode::Address, false, true) => "proxy.plain",
+    };
+    top.report(
+        "steer",
+        Wrong::new(
+            format!("clients are pointed to the gate, where {missing} is empty"),
+            format!("write {missing} = [\"lan:PORT\"], or steer.mode = \"off\""),
+        ),
+    );
+}
+
+/// The file's text, up to [`LARGEST`]; a device that never ends is a mistake, too.
 fn read(path: &Path) -> io::Result<String> {
-    let length = fs::metadata(path)?.len();
-    if length > LARGEST {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("it has {length} bytes, more than {LARGEST}"),
+            format!("it has more than {LARGEST} bytes"),
         ));
     }
-    fs::read_to_string(path)
+    String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text (UTF-8)"))
 }

@@ -39,7 +39,8 @@ struct LanShown {
 #[serde(rename_all = "kebab-case")]
 struct DnsShown {
     listen: Vec<String>,
-    zones: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zones: Option<String>,
     max_queries: usize,
     max_connections: usize,
     tcp_idle_timeout: String,
@@ -151,7 +152,10 @@ impl Config {
             },
             dns: DnsShown {
                 listen: listeners(&dns.listen),
-                zones: dns.zones.display().to_string(),
+                zones: dns
+                    .zones
+                    .as_ref()
+                    .map(|folder| folder.display().to_string()),
                 max_queries: dns.max_queries,
                 max_connections: dns.max_connections,
                 tcp_idle_timeout: duration(dns.tcp_idle_timeout),

@@ -23,6 +23,7 @@ fn home() -> Interfaces {
             ("lo", "127.0.0.1/8"),
             ("eth0", "192.168.1.2/24"),
             ("eth0", "2001:db8:1::2/64"),
+            ("eth1", "203.0.113.5/24"),
         ],
         Some("eth0"),
     )
@@ -60,7 +61,10 @@ fn the_defaults_serve_the_private_lan_and_nobody_else() {
         config.dns.upstream.servers[0].address.to_string(),
         "192.0.2.53:53"
     );
-    assert_eq!(config.dns.zones, Path::new("/etc/sekisho/zones"));
+    assert_eq!(
+        config.dns.zones.as_deref(),
+        Some(Path::new("/etc/sekisho/zones"))
+    );
     assert_eq!(config.web.admin[0].to_string(), "127.0.0.1:9053");
     assert_eq!(config.user.as_deref(), Some("nobody"));
     assert_eq!(
@@ -140,7 +144,7 @@ fn what_is_not_toml_is_reported_with_its_line() {
     assert!(
         found
             .iter()
-            .any(|problem| problem.starts_with("line 2: toml: ")),
+            .any(|problem| problem.starts_with("line 2: address: ")),
         "{found:?}"
     );
     assert!(!problems("\u{0}").is_empty());
@@ -213,7 +217,7 @@ fn auto_says_what_it_did_not_find() {
     assert!(
         found
             .to_string()
-            .contains("found no interface with the address 192.168.7.2"),
+            .contains("no interface of this machine has the address 192.168.7.2"),
         "{found}"
     );
 }
@@ -232,6 +236,66 @@ fn steering_that_contradicts_itself_is_refused() {
     ] {
         assert_eq!(problems(text).len(), 1, "{text}: {:?}", problems(text));
     }
+}
+
+#[test]
+fn what_is_not_toml_is_reported_alone() {
+    assert_eq!(
+        problems("[lan]\naddress = \"192.168.1.2\"\naddress = \"192.168.1.3\"\nnetwork = []\n"),
+        ["line 3: address: duplicate key; keep one of the two"]
+    );
+}
+
+#[test]
+fn without_a_file_there_is_no_folder_of_zones() {
+    let config = Config::parse("", None, &home(), RESOLV_CONF).unwrap();
+    assert_eq!(config.dns.zones, None);
+}
+
+#[test]
+fn the_clients_networks_are_not_the_internet() {
+    for network in [
+        "0.0.0.0/0",
+        "128.0.0.0/1",
+        "203.0.113.0/24",
+        "2001:db8:1::/64",
+    ] {
+        let text = format!("networks = [\"{network}\"]");
+        assert_eq!(problems(&format!("[lan]\n{text}")).len(), 1, "{network}");
+        parse(&format!("[lan]\nallow-public = true\n{text}")).unwrap();
+    }
+    parse("[lan]\nnetworks = [\"10.0.0.0/8\", \"192.168.7.9\", \"100.64.0.0/10\", \"fd00::/8\"]")
+        .unwrap();
+}
+
+#[test]
+fn clients_are_not_pointed_to_where_nobody_listens() {
+    for text in ["tls = []", "tls = []\nplain = []"] {
+        assert_eq!(problems(&format!("[proxy]\n{text}")).len(), 1, "{text}");
+    }
+    let address = "[steer]\nmode = \"address\"\n[proxy]\nplain = []";
+    assert_eq!(
+        problems(address),
+        [
+            "line 1: steer: clients are pointed to the gate, where proxy.plain is empty; \
+             write proxy.plain = [\"lan:PORT\"], or steer.mode = \"off\""
+        ]
+    );
+    parse("[proxy]\nplain = []").unwrap();
+    parse("[steer]\nmode = \"off\"\n[proxy]\ntls = []\nplain = []").unwrap();
+}
+
+#[test]
+fn a_file_that_is_no_text_or_never_ends_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sekisho.toml");
+    std::fs::write(&path, [b'#', 0xff]).unwrap();
+    let Err(ConfigError::Read { source, .. }) = Config::load(Some(&path)) else {
+        panic!("bytes were read as a configuration");
+    };
+    assert_eq!(source.to_string(), "it is not text (UTF-8)");
+    let endless = Config::load(Some(Path::new("/dev/zero"))).unwrap_err();
+    assert!(matches!(endless, ConfigError::Read { .. }), "{endless}");
 }
 
 #[test]

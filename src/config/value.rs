@@ -151,29 +151,36 @@ pub(super) fn network(text: &str) -> Result<IpNet, Wrong> {
     }
 }
 
-/// A domain name, absolute and in lower case; a leading `*.` or `.` is not part of one.
+/// A domain that stands for everything below it, too; absolute and in lower case. A leading `*.` or `.` is not part of
+/// one; `.` alone is every name.
 pub(super) fn domain(text: &str) -> Result<Name, Wrong> {
+    if text == "." {
+        return Ok(Name::root());
+    }
+    name(text).map_err(|wrong| {
+        let plain = text.trim_start_matches("*.").trim_start_matches('.');
+        let write = if plain != text && name(plain).is_ok() {
+            format!("write \"{plain}\"; it stands for everything below it, too")
+        } else {
+            format!("{}; it stands for everything below it, too", wrong.write)
+        };
+        Wrong::new(wrong.what, write)
+    })
+}
+
+/// A domain name, absolute and in lower case.
+pub(super) fn name(text: &str) -> Result<Name, Wrong> {
+    let write = "write a name such as \"example.com\"";
     match Host::parse(text) {
         Ok(Host::Name(name)) => Ok(name),
-        Ok(Host::Addr(_)) => Err(Wrong::value(
-            text,
-            "a domain",
-            "a name such as \"example.com\"",
+        Ok(Host::Addr(_)) => Err(Wrong::new(
+            format!("`{text}` is an address, not a domain"),
+            write,
         )),
-        Err(_) if text == "." => Ok(Name::root()),
-        Err(error) => {
-            let plain = text.trim_start_matches("*.").trim_start_matches('.');
-            let write = if plain != text && Host::parse(plain).is_ok() {
-                format!("write \"{plain}\"; it stands for everything below it, too")
-            } else {
-                "write a name such as \"example.com\"; it stands for everything below it, too"
-                    .to_owned()
-            };
-            Err(Wrong::new(
-                format!("`{text}` is not a domain: {error}"),
-                write,
-            ))
-        }
+        Err(error) => Err(Wrong::new(
+            format!("`{text}` is not a domain: {error}"),
+            write,
+        )),
     }
 }
 

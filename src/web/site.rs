@@ -147,7 +147,6 @@ impl Site {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -188,7 +187,7 @@ mod tests {
             lan,
             dns: Dns {
                 listen: Vec::new(),
-                zones: PathBuf::new(),
+                zones: None,
                 zones_required: false,
                 max_queries: 1,
                 max_connections: 1,

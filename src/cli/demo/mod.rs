@@ -149,8 +149,6 @@ fn start_gate(internet: &Internet, mode: Mode) -> Result<(Gate, Running), DemoEr
     );
     let mut config =
         Config::parse(&text, None, &Interfaces::default(), "").map_err(DemoError::Config)?;
-    // The example zones of the working directory are no part of the demo.
-    config.dns.zones = std::path::PathBuf::new();
     config.steer.mode = mode;
     let app = App::build(config)?;
     let bound = app.bound();
