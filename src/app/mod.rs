@@ -11,6 +11,7 @@ mod running;
 mod sockets;
 mod state;
 
+use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -64,6 +65,21 @@ fn lines(problems: &[ZoneProblem]) -> String {
         .join("\n")
 }
 
+/// Says at the start, and not at the first reload, that root could read the configuration and the user cannot.
+fn warn_of_unreadable(config: &Config) {
+    if let Some(path) = &config.path
+        && let Err(error) = File::open(path)
+    {
+        tracing::warn!(path = %path.display(), %error, "a reload will fail, because `user` cannot read this");
+    }
+    if let Some(folder) = &config.dns.zones
+        && folder.exists()
+        && let Err(error) = fs::read_dir(folder)
+    {
+        tracing::warn!(path = %folder.display(), %error, "a reload will fail, because `user` cannot read this");
+    }
+}
+
 /// Reads what `run` would read besides the configuration itself, and binds nothing. Returns every problem.
 pub fn check(config: &Config) -> Vec<String> {
     let mut problems = match state::zones(config) {
@@ -93,7 +109,10 @@ impl App {
         limits::raise_open_files(config.proxy.max_sessions);
         let sockets = Sockets::bind(&config)?;
         match user {
-            Some(user) => privileges::drop_to(&user)?,
+            Some(user) => {
+                privileges::drop_to(&user)?;
+                warn_of_unreadable(&config);
+            }
             None if privileges::is_root() => {
                 tracing::warn!("running as root, because `user` is \"\"");
             }

@@ -19,8 +19,14 @@ pub(super) fn reload(running: &mut Running) {
             "done"
         }
         Err(problems) => {
-            for problem in problems {
-                tracing::error!(%problem, "{}", events::RELOAD_FAILED);
+            let path = running
+                .config
+                .path
+                .as_ref()
+                .map(|path| path.display().to_string());
+            let file = path.as_deref().unwrap_or("the built-in defaults");
+            for problem in &problems {
+                tracing::error!(file, problem, "{}", events::RELOAD_FAILED);
             }
             "failed"
         }

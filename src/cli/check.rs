@@ -2,6 +2,8 @@
 
 use super::{ConfigFlag, Exit, output};
 use crate::app;
+use crate::config::{Config, Mode};
+use crate::net::ListenAddr;
 
 pub(super) fn run(flag: &ConfigFlag) -> Exit {
     let config = match flag.load() {
@@ -14,11 +16,64 @@ pub(super) fn run(flag: &ConfigFlag) -> Exit {
             || "the built-in defaults".to_owned(),
             |path| format!("`{}`", path.display()),
         );
-        output::data(&format!("{path}: good\n"));
+        output::data(&format!("{path}: good\n{}", summary(&config)));
         return Exit::Good;
     }
     for problem in &problems {
         output::error(problem);
     }
     Exit::Config
+}
+
+/// What `run` would do, in a few lines.
+fn summary(config: &Config) -> String {
+    let list = |items: Vec<String>| {
+        if items.is_empty() {
+            "none".to_owned()
+        } else {
+            items.join(", ")
+        }
+    };
+    let listen =
+        |addresses: &[ListenAddr]| list(addresses.iter().map(ToString::to_string).collect());
+    let steered = |addresses: &[ListenAddr]| match config.steer.mode {
+        Mode::Off => "none, as steer.mode is off".to_owned(),
+        Mode::Ipv6Only | Mode::Address => listen(addresses),
+    };
+    let steering = match config.steer.mode {
+        Mode::Off => "off".to_owned(),
+        Mode::Ipv6Only => format!("names that have IPv6 only, to {}", config.lan.address),
+        Mode::Address => format!("every name, to {}", config.lan.address),
+    };
+    let clients = config
+        .lan
+        .networks
+        .networks()
+        .iter()
+        .map(ToString::to_string);
+    let servers = config
+        .dns
+        .upstream
+        .servers
+        .iter()
+        .map(|server| server.address.to_string());
+    let zones = match &config.dns.zones {
+        Some(folder) if folder.exists() => folder.display().to_string(),
+        _ => "none".to_owned(),
+    };
+    [
+        ("clients", list(clients.collect())),
+        ("dns", listen(&config.dns.listen)),
+        ("upstream", list(servers.collect())),
+        ("zones", zones),
+        ("steering", steering),
+        ("forward proxy", listen(&config.proxy.http)),
+        ("transparent TLS", steered(&config.proxy.tls)),
+        ("transparent HTTP", steered(&config.proxy.plain)),
+        ("PAC", listen(&config.web.listen)),
+        ("admin", listen(&config.web.admin)),
+    ]
+    .into_iter()
+    .map(|(what, value)| format!("  {what:<17} {value}\n"))
+    .collect()
 }

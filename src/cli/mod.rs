@@ -22,8 +22,7 @@ use crate::telemetry::chain;
     name = "sekisho",
     version,
     about,
-    after_help = "Exit codes: 0 good, 1 failed at run time, 64 wrong arguments, 78 wrong configuration",
-    disable_help_subcommand = true
+    after_help = "Exit codes: 0 good, 1 failed at run time, 64 wrong arguments, 78 wrong configuration"
 )]
 struct Arguments {
     #[command(subcommand)]
