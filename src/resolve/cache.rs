@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hickory_proto::rr::{RData, Record};
+use hickory_proto::rr::Record;
 
 use super::answer::{is_negative, negative_soa};
 use super::{Answer, Question};
@@ -173,11 +173,9 @@ impl Cache {
         let negative = ttl
             .min(soa.minimum)
             .min(seconds(self.bounds.max_negative_ttl));
+        // MINIMUM stays, or the SOA's signature would not hold; the TTL alone bounds it for the client.
         for record in &mut answer.authorities {
             record.ttl = record.ttl.min(negative);
-            if let RData::SOA(soa) = &mut record.data {
-                soa.minimum = soa.minimum.min(negative);
-            }
         }
         Duration::from_secs(negative.min(positive.unwrap_or(u32::MAX)).into())
     }
@@ -275,7 +273,7 @@ mod tests {
 
     use hickory_proto::op::ResponseCode;
     use hickory_proto::rr::rdata::{CNAME, SOA};
-    use hickory_proto::rr::{Name, RecordType};
+    use hickory_proto::rr::{Name, RData, RecordType};
 
     use super::*;
 
@@ -446,6 +444,8 @@ mod tests {
         store(&cache, "a.example.", negative, now);
         let got = cache.get(&question("a.example."), after(now, 600)).unwrap();
         assert_eq!(got.authorities[0].ttl, 3_000);
+        let signed = soa("example.", 90_000, 90_000).data;
+        assert_eq!(got.authorities[0].data, signed, "else no signature holds");
     }
 
     #[test]
