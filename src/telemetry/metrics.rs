@@ -177,6 +177,8 @@ pub struct Metrics {
     pub dns_overload: Counter,
     /// DNS connections over TCP that are open now.
     pub dns_connections: Gauge,
+    /// DNS connections over TCP that were closed because their client had its share of them.
+    pub dns_connections_refused: Counter,
     /// Questions the cache could answer.
     pub cache_hits: Counter,
     /// Questions it could not.
@@ -234,6 +236,7 @@ impl Metrics {
             dns_in_flight: Gauge::default(),
             dns_overload: Counter::default(),
             dns_connections: Gauge::default(),
+            dns_connections_refused: Counter::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
             cache_entries: Gauge::default(),
@@ -291,6 +294,11 @@ impl Metrics {
             "dns_connections",
             "DNS connections over TCP open now",
             self.dns_connections.clone(),
+        );
+        registry.register(
+            "dns_connections_refused",
+            "DNS connections closed because their client had half of dns.max-connections",
+            self.dns_connections_refused.clone(),
         );
         registry.register(
             "cache_hits",

@@ -39,6 +39,10 @@ fn view(world: World, networks: &[&str]) -> View<World> {
 }
 
 fn start(world: World, networks: &[&str]) -> Running {
+    start_with(world, networks, LIMITS)
+}
+
+fn start_with(world: World, networks: &[&str], limits: Limits) -> Running {
     let metrics = Arc::new(Metrics::new());
     let handler = Arc::new(Handler::new(
         view(world, networks),
@@ -53,7 +57,7 @@ fn start(world: World, networks: &[&str]) -> Running {
         Arc::clone(&handler),
         vec![udp],
         vec![tcp],
-        LIMITS,
+        limits,
         stop.clone(),
     ));
     Running {
@@ -330,6 +334,34 @@ async fn a_silent_connection_is_closed_and_makes_room_for_the_next() {
     assert!(first.read_u8().await.is_err());
     assert!(second.read_u8().await.is_err());
     assert_eq!(read(&mut third).await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_with_its_share_of_connections_gets_no_more() {
+    let limits = Limits {
+        max_connections: 20,
+        ..LIMITS
+    };
+    let running = start_with(world(), &["127.0.0.0/8"], limits);
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(TcpStream::connect(running.tcp).await.unwrap());
+    }
+    while running.metrics.dns_connections.get() < 10 {
+        tokio::task::yield_now().await;
+    }
+    let mut refused = TcpStream::connect(running.tcp).await.unwrap();
+    assert!(refused.read_u8().await.is_err(), "closed at once");
+    assert_eq!(running.metrics.dns_connections_refused.get(), 1);
+
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket
+        .bind((Ipv4Addr::new(127, 0, 0, 2), 0).into())
+        .unwrap();
+    let mut other = socket.connect(running.tcp).await.unwrap();
+    let frame = framed(&query("both.example.", RecordType::A));
+    other.write_all(&frame).await.unwrap();
+    assert_eq!(read(&mut other).await.answers.len(), 1);
 }
 
 #[tokio::test]
