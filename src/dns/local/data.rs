@@ -128,11 +128,17 @@ pub(super) fn data(
             | RecordType::SRV,
             _,
         ) => {
-            return Err((
-                format!("{} fields of data", words.len()),
-                "write one address or target; before it MX has a preference, and SRV priority, weight and port"
-                    .into(),
-            ));
+            let write = match record_type {
+                RecordType::A | RecordType::AAAA => {
+                    "write one address; for another one, a second line"
+                }
+                RecordType::MX => "write preference and mail server, for example `MX 10 mail`",
+                RecordType::SRV => {
+                    "write priority, weight, port and target, for example `SRV 0 0 80 nas`"
+                }
+                _ => "write one name",
+            };
+            return Err((format!("{} fields of data", words.len()), write.into()));
         }
         (RecordType::SOA, words) if words.len() != 7 => {
             return Err((

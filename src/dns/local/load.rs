@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -100,8 +100,21 @@ impl Reader<'_> {
         if first.raw.starts_with('$') && !first.quoted {
             return self.directive(&first.raw, rest);
         }
+        if let (Ok(address), true) = (first.raw.parse::<Ipv4Addr>(), self.has_octets()) {
+            let [a, b, c, d] = address.octets();
+            return Err((
+                format!("`{address}` does not mean this address here: its numbers stand backwards"),
+                format!("write `{d}.{c}.{b}.{a}.in-addr.arpa.`"),
+            ));
+        }
         self.owner = Some(name(&first.raw, &self.origin)?.to_lowercase());
         self.record(rest, Some(&first.raw))
+    }
+
+    /// Whether the origin is a reverse zone that leaves less than a whole address to the owner.
+    fn has_octets(&self) -> bool {
+        Name::from_ascii("in-addr.arpa.")
+            .is_ok_and(|reverse| reverse != self.origin && reverse.zone_of(&self.origin))
     }
 
     fn directive(&mut self, directive: &str, values: &[Token]) -> Result<(), Wrong> {

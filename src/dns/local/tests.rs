@@ -540,6 +540,25 @@ fn everyday_mistakes_are_met_with_what_to_write() {
         assert!(found.contains(what), "{text}: {found}");
         assert!(found.contains(write), "{text}: {found}");
     }
+    for (text, write) in [
+        ("nas A", "write one address"),
+        ("nas A 192.168.1.9 192.168.1.10", "a second line"),
+        ("@ MX mail", "`MX 10 mail`"),
+        ("_a._tcp SRV 0 80 nas", "`SRV 0 0 80 nas`"),
+    ] {
+        let found = problem(text);
+        assert!(found.contains("fields of data; "), "{found}");
+        assert!(found.contains(write), "{text}: {found}");
+    }
+    let zone = "$TTL 1h\n@ SOA . . 1 1 1 1 1\n192.168.1.9 PTR nas.home.arpa.\n";
+    let reverse = |origin| {
+        let zones = Zones::from_text(&[(origin, zone)]);
+        zones.map_or_else(|found| found[0].to_string(), |_| String::new())
+    };
+    let said = reverse("1.168.192.in-addr.arpa");
+    assert!(said.contains("line 3: "), "{said}");
+    assert!(said.contains("write `9.1.168.192.in-addr.arpa.`"), "{said}");
+    assert_eq!(reverse("in-addr.arpa"), "");
     let soa = problems("$TTL 1h\n@ SOA gate me@example.com 1 1h 15m 1w 1m\n").join("");
     assert!(soa.contains("line 2: SOA: `me@example.com` is a mail address"));
     assert!(soa.contains("write `me.example.com.`"), "{soa}");
