@@ -46,7 +46,7 @@ pub(super) async fn serve<T: Truth>(
         if !handler.has_room(open.len()) {
             continue;
         }
-        let packet: Vec<u8> = buffer.iter().take(length).copied().collect();
+        let packet = buffer.get(..length).unwrap_or_default().to_vec();
         open.spawn(answer(
             Arc::clone(&handler),
             Arc::clone(&socket),
