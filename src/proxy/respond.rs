@@ -43,6 +43,8 @@ pub(super) enum Kind {
     Version,
     /// An upgrade that only a tunnel can carry.
     Upgrade,
+    /// A transfer coding that we do not know.
+    Coding,
     /// The request was here before.
     Loop,
     /// The origin did not answer the request in time.
@@ -157,6 +159,12 @@ impl Kind {
                 "http_upgrade_failed",
                 INTERNAL_ERROR,
                 "Use CONNECT to reach the server, also without TLS.",
+            ),
+            Self::Coding => (
+                StatusCode::NOT_IMPLEMENTED,
+                "http_request_error",
+                INTERNAL_ERROR,
+                "Send the body as it is, or in chunks.",
             ),
             Self::Loop => (
                 StatusCode::LOOP_DETECTED,

@@ -18,7 +18,7 @@ use hyper_util::client::legacy;
 
 use super::super::respond::{Failure, Kind};
 use super::super::session::{Reached, Session};
-use super::headers::{pass_on, wants_websocket, was_here};
+use super::headers::{ambiguity, is_coded, pass_on, wants_websocket, was_here};
 use super::{Body, Connection, said};
 use crate::net::{Host, Target};
 use crate::relay::{Carried, Ended};
@@ -62,6 +62,11 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
                 format!("{target} switched protocols unasked"),
             ))
         }
+        Ok(Some(Ok(response))) if is_coded(response.headers()) => Err(Failure::new(
+            Kind::ResponseBroken,
+            Side::Origin,
+            format!("{target} answered in a transfer coding besides chunked"),
+        )),
         Ok(Some(Ok(response))) => Ok(response),
     };
     match response {
@@ -89,6 +94,15 @@ fn rewritten(request: Request<Incoming>) -> Result<(Target, Request<Incoming>), 
         ));
     }
     let bad = |text: String| Failure::of_client(Kind::BadRequest, text);
+    if let Some(why) = ambiguity(&head.headers, head.version) {
+        return Err(bad(why.to_owned()));
+    }
+    if is_coded(&head.headers) {
+        return Err(Failure::of_client(
+            Kind::Coding,
+            "the request has a transfer coding besides chunked",
+        ));
+    }
     let authority = head
         .uri
         .authority()

@@ -2,8 +2,8 @@
 //! Called by `forward`.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderValue, Version};
 
@@ -22,7 +22,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Headers that Connection must not take away: the message would mean something else without them.
-const END_TO_END: [HeaderName; 2] = [http::header::HOST, CONTENT_LENGTH];
+const END_TO_END: [HeaderName; 2] = [HOST, CONTENT_LENGTH];
 
 /// Takes out what was meant for us alone, and adds us to Via.
 pub(super) fn pass_on(headers: &mut HeaderMap, version: Version) {
@@ -59,6 +59,25 @@ pub(super) fn was_here(headers: &HeaderMap) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|hop| hop.split_ascii_whitespace().nth(1) == Some(PSEUDONYM))
+}
+
+/// Whether the body is coded for this hop in another way than in chunks. Passed on, it would have lost the name of its
+/// coding (RFC 9112 section 6.1: 501).
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// Whether the request names its host in a way that two readers could take differently (RFC 9112 section 3.2). Of two
+/// lengths hyper has already taken away the one that does not count.
+pub(super) fn ambiguity(headers: &HeaderMap, version: Version) -> Option<&'static str> {
+    match headers.get_all(HOST).iter().count() {
+        0 if version != Version::HTTP_10 => Some("the request has no Host"),
+        0 | 1 => None,
+        _ => Some("the request has more than one Host"),
+    }
 }
 
 /// Whether the client wants to speak WebSocket (RFC 6455), which cannot be left out of the request as other upgrades

@@ -121,6 +121,17 @@ async fn what_a_proxy_cannot_do_is_explained() {
             "501",
             "needs a tunnel",
         ),
+        ("GET http://a.example/ HTTP/1.1\r\n\r\n", "400", "no Host"),
+        (
+            "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
+            "400",
+            "more than one Host",
+        ),
+        (
+            "POST http://a.example/ HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "501",
+            "besides chunked",
+        ),
         (
             "GET http://none.example/ HTTP/1.1\r\nHost: none.example\r\n\r\n",
             "502",
@@ -208,6 +219,17 @@ async fn an_origin_that_ends_the_connection_is_told_as_502() {
     );
     gate.counted("sekisho_session_failures_total{inbound=\"forward\",side=\"origin\"} 1")
         .await;
+}
+
+#[tokio::test]
+async fn an_answer_in_a_coding_that_we_cannot_undo_is_not_passed_on() {
+    let (origin, _heard) =
+        scripted("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n").await;
+    let gate = Gate::new(settings(), [("a.example:80", Ok(origin))]);
+    let words = "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let answer = exchange(gate.forward().await, words).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(answer.contains("besides chunked"), "{answer}");
 }
 
 #[tokio::test]
