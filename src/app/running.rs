@@ -25,6 +25,9 @@ use crate::web::{self, AdminHandle, Readiness, Site};
 /// How long sessions may go on after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long sessions that were ended may take to say so.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// A gate that serves until it is stopped.
 #[derive(Debug)]
 pub struct Running {
@@ -259,6 +262,10 @@ impl Running {
             () = hurry => false,
         };
         let cut = if drained { 0 } else { self.proxy.cut() };
+        // Those that were cut still write their last line.
+        tokio::time::timeout(LAST_LINES, self.proxy.drained())
+            .await
+            .ok();
         self.stop_dns.cancel();
         self.stop_web.cancel();
         while self.parts.join_next().await.is_some() {}

@@ -98,6 +98,9 @@ fn a_session_that_does_not_finish_is_cut_after_ten_seconds() {
     );
     let stopped = gate.wait_for_log("stopped");
     assert!(stopped.contains("cut=1"), "{stopped}");
+    let log = gate.log_text();
+    let last_line = log.find("ended=\"cut\"").expect("the session has its line");
+    assert!(last_line < log.find("stopped").unwrap(), "{log}");
 }
 
 #[test]
