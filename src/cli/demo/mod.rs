@@ -12,9 +12,11 @@ mod report;
 mod steps;
 mod zone;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
+use tokio::signal::unix::{SignalKind, signal};
 
 use internet::Internet;
 use judge::{Gate, Row, Session};
@@ -66,6 +68,10 @@ impl From<ModeArgument> for Mode {
 enum DemoError {
     #[error("could not start the demo")]
     Start(#[source] std::io::Error),
+    #[error("loopback is down; run `ip link set lo up`")]
+    Loopback(#[source] std::io::Error),
+    #[error("could not write a certificate to `{}`; set TMPDIR to a folder that exists", .0.display())]
+    Certificate(PathBuf, #[source] std::io::Error),
     #[error("could not configure the gate of the demo: {0}")]
     Config(Problems),
     #[error("could not start the gate of the demo")]
@@ -93,16 +99,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 
 /// Shows everything; whether all of it held.
 async fn show(arguments: &Arguments) -> Result<bool, DemoError> {
+    check_loopback()?;
     let internet = Internet::start().map_err(DemoError::Start)?;
     let (gate, running) = start_gate(&internet, arguments.mode.into())?;
     let rows = steps(&gate, &internet).await;
     let report = Report::new(&gate, &internet, rows);
     let ca = if arguments.keep {
-        Some(
-            internet
-                .write_ca(&std::env::temp_dir())
-                .map_err(DemoError::Start)?,
-        )
+        let folder = std::env::temp_dir();
+        let written = internet.write_ca(&folder);
+        Some(written.map_err(|error| DemoError::Certificate(folder, error))?)
     } else {
         None
     };
@@ -110,15 +115,8 @@ async fn show(arguments: &Arguments) -> Result<bool, DemoError> {
     if arguments.json {
         output::data(&report.json());
     } else {
-        output::data(&report.text(colour(&std::io::stdout())));
-        output::data(if arguments.keep {
-            "\nTry it yourself:\n"
-        } else {
-            "\nTo try it yourself, run it with --keep; then lines like these work, with the ports of that run:\n"
-        });
-        for command in &commands {
-            output::data(&format!("  {command}\n"));
-        }
+        let text = report.text(colour(&std::io::stdout()));
+        output::data(&format!("{text}\n{}", to_try(arguments, &commands)));
     }
     if arguments.keep {
         if arguments.json {
@@ -127,11 +125,43 @@ async fn show(arguments: &Arguments) -> Result<bool, DemoError> {
             }
         }
         output::note("Running until Ctrl-C");
-        // Where the signal cannot be waited for, there is no reason to stay.
-        tokio::signal::ctrl_c().await.ok();
+        until_signal().await;
     }
     running.stop(std::future::ready(())).await;
     Ok(report.ok())
+}
+
+fn to_try(arguments: &Arguments, commands: &[String]) -> String {
+    let head = if arguments.keep {
+        "Try it yourself:\n"
+    } else {
+        "To try it yourself, add --keep: then lines like these work, with its ports:\n"
+    };
+    let lines = commands.iter().map(|command| format!("  {command}\n"));
+    lines.fold(head.to_owned(), |text, line| text + &line)
+}
+
+/// Everything here goes over loopback; a fresh network namespace has it switched off.
+fn check_loopback() -> Result<(), DemoError> {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|socket| socket.connect(socket.local_addr()?))
+        .map_err(DemoError::Loopback)
+}
+
+/// Waits for what ends a program at a terminal. Where the signals cannot be waited for, there is no reason to stay.
+async fn until_signal() {
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hang_up)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
 }
 
 /// A real gate on loopback whose only upstream is the demo's DNS, and which may, for once, go to loopback.

@@ -11,7 +11,7 @@ use super::{Gate, Internet, Place, Row};
 use crate::config::Mode;
 
 /// The widest line, in characters.
-const WIDTH: usize = 100;
+const WIDTH: usize = 79;
 
 /// The heads of the columns.
 const HEADS: [&str; 5] = [
@@ -104,7 +104,8 @@ impl Report {
             "A client without IPv6 asks the gate instead of its usual DNS server. The gate keeps every IPv6 address \
              from it (AAAA is withheld) and carries its sessions: by IPv6 first, by IPv4 where IPv6 is missing or \
              dead. The table shows, for each name of a small internet on this machine, what its DNS says, what the \
-             client is told, and by which family the client's sessions reached the server, as the server saw it.",
+             client is told, and by which family the client's sessions reached the server, as the server saw it. All \
+             names end in `.demo.example`.",
         );
         paragraph(&mut out, self.steering());
         if !self.internet.has_ipv6 {
@@ -237,21 +238,25 @@ fn cells(row: &Row) -> [Vec<String>; 5] {
         vec![none.clone()]
     };
     let hears = if told.exists {
-        let gate = if told.steered { ", the gate" } else { "" };
-        let kept = if told.withheld { ": withheld" } else { "" };
+        let a = if told.steered {
+            "the gate".to_owned()
+        } else {
+            list(&told.a)
+        };
+        let aaaa = if told.withheld && told.aaaa.is_empty() {
+            "withheld".to_owned()
+        } else {
+            list(&told.aaaa)
+        };
         let mut lines = vec![
-            format!("A     {}{gate}{}", list(&told.a), errors(&told.a_errors)),
-            format!(
-                "AAAA  {}{kept}{}",
-                list(&told.aaaa),
-                errors(&told.aaaa_errors)
-            ),
+            format!("A     {a}{}", errors(&told.a_errors)),
+            format!("AAAA  {aaaa}{}", errors(&told.aaaa_errors)),
         ];
         lines.extend(world.ipv6_hint.then(|| {
             let left = if told.ipv6_hint {
                 "ipv6hint"
             } else {
-                "without ipv6hint"
+                "no ipv6hint"
             };
             format!("HTTPS {left}")
         }));
@@ -261,11 +266,16 @@ fn cells(row: &Row) -> [Vec<String>; 5] {
     };
     [
         vec![plain_mark(row.ok()).to_owned()],
-        vec![row.name.to_owned()],
+        vec![short(row.name).to_owned()],
         says,
         hears,
         ways(row),
     ]
+}
+
+/// A name without the domain that all of them share.
+fn short(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
 }
 
 /// The sessions by the family that they left by, two to a line.
@@ -461,13 +471,13 @@ mod tests {
     fn the_table_is_aligned_and_says_what_happened() {
         let text = report(rows(), true).text(false);
         let wanted = [
-            "    name               the world says   a client is told                   sessions leave by",
-            "ok  dual.demo.example  A     127.0.0.2  A     127.0.0.2                    IPv6: forward, connect",
-            "                       AAAA  ::1        AAAA  none: withheld (EDE 17)",
-            "                       HTTPS ipv6hint   HTTPS without ipv6hint",
-            "ok  six.demo.example   A     none       A     127.0.0.1, the gate (EDE 4)  IPv6: forward, connect",
-            "                       AAAA  ::1        AAAA  none: withheld (EDE 17)      IPv6: http, tls",
-            "ok  gone.demo.example  no such name     no such name                       none: forward, connect",
+            "    name  the world says   a client is told         sessions leave by",
+            "ok  dual  A     127.0.0.2  A     127.0.0.2          IPv6: forward, connect",
+            "          AAAA  ::1        AAAA  withheld (EDE 17)",
+            "          HTTPS ipv6hint   HTTPS no ipv6hint",
+            "ok  six   A     none       A     the gate (EDE 4)   IPv6: forward, connect",
+            "          AAAA  ::1        AAAA  withheld (EDE 17)  IPv6: http, tls",
+            "ok  gone  no such name     no such name             none: forward, connect",
             "",
         ]
         .join("\n");
@@ -476,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_wider_than_a_hundred_and_colour_is_only_on_wish() {
+    fn no_line_is_wider_than_a_terminal_and_colour_is_only_on_wish() {
         let mut broken = rows();
         let mut dead = broken[1].clone();
         (dead.place, dead.name) = (Place::Dead6, Place::Dead6.host());
