@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::io;
 
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::direction::{Direction, Fault, Step};
@@ -40,7 +42,7 @@ pub(super) async fn step(direction: &Direction<'_>) -> Result<Step, Fault> {
 
 fn read_and_write(direction: &Direction<'_>) -> Result<Copied, Fault> {
     SHARED.with_borrow_mut(|buffer| {
-        let length = match direction.from.try_read(buffer) {
+        let length = match read(direction.from, buffer) {
             Ok(0) => return Ok(Copied::End),
             Ok(length) => length,
             Err(error) if again(&error) => return Ok(Copied::Nothing),
@@ -54,6 +56,22 @@ fn read_and_write(direction: &Direction<'_>) -> Result<Copied, Fault> {
             Copied::Rest(length, rest.to_vec())
         })
     })
+}
+
+/// Reads once. A read that leaves room has emptied the socket: the runtime is told, which saves the call that would
+/// only say "try again".
+fn read(from: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let room = buffer.len();
+    let mut got = None;
+    let told = from.try_io(Interest::READABLE, || {
+        let (length, _) = recv(from, &mut *buffer, RecvFlags::empty())?;
+        got = Some(length);
+        if (1..room).contains(&length) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(length)
+    });
+    got.map_or(told, Ok)
 }
 
 async fn write_rest(direction: &Direction<'_>, bytes: Vec<u8>) -> Result<(), Fault> {

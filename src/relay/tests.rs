@@ -369,6 +369,27 @@ async fn a_side_that_takes_nothing_of_its_last_bytes_does_not_hold_the_session_f
 }
 
 #[tokio::test]
+async fn a_message_is_read_with_one_call() {
+    let (mut far, near) = pair().await;
+    let (_far, to) = pair().await;
+    let carried = AtomicU64::new(0);
+    let direction = Direction::up(&near, &to, &carried);
+    for message in [&b"one"[..], b"another"] {
+        far.write_all(message).await.unwrap();
+        within(near.readable()).await.unwrap();
+        assert_eq!(
+            copy::step(&direction).await.unwrap(),
+            direction::Step::Moved(message.len())
+        );
+        let more = tokio::time::timeout(Duration::ZERO, near.readable()).await;
+        assert!(more.is_err(), "looked ready although it is empty");
+    }
+    far.shutdown().await.unwrap();
+    within(near.readable()).await.unwrap();
+    assert_eq!(copy::step(&direction).await.unwrap(), direction::Step::End);
+}
+
+#[tokio::test]
 async fn a_flow_of_small_messages_is_copied_however_long_it_lasts() {
     let relay = relay(0);
     let mut session = Session::begin(Arc::clone(&relay), LONG).await;
