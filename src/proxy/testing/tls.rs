@@ -1,6 +1,8 @@
 //! Transparent TLS.
 
+use super::super::transparent;
 use super::*;
+use crate::net::ClientAddr;
 
 const HELLO: &[u8] = include_bytes!("../../../tests/captures/chromium.bin");
 const NO_NAME: &[u8] = include_bytes!("../../../tests/captures/openssl-no-name.bin");
@@ -75,4 +77,15 @@ async fn a_client_that_says_nothing_in_time_is_let_go() {
     assert_eq!(answer(&gate, b"").await, b"");
     gate.counted("sekisho_sessions_total{inbound=\"tls\"} 1")
         .await;
+}
+
+#[tokio::test]
+async fn a_session_takes_little_memory() {
+    let gate = Gate::new(settings(), []);
+    let (listener, address) = listen().await;
+    let _client = TcpStream::connect(address).await.unwrap();
+    let (stream, peer) = listener.accept().await.unwrap();
+    let admitted = gate.proxy.admit(stream, ClientAddr::new(peer)).unwrap();
+    let serving = transparent::tls::serve(Arc::clone(&gate.proxy), admitted);
+    assert!(size_of_val(&serving) <= 1_024, "{}", size_of_val(&serving));
 }

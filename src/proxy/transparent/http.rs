@@ -28,14 +28,15 @@ pub(in crate::proxy) async fn serve(
     } = admitted;
     let settings = &state.settings;
     let mut bytes = BytesMut::new();
-    let reading = super::sniff(
+    // What is over before the tunnel begins is boxed: a tunnel may stay open for hours and need not keep its room.
+    let reading = Box::pin(super::sniff(
         &mut stream,
         &mut bytes,
         settings.header_bytes,
         settings.sniff_timeout,
         |new| new.contains(&b'\n'),
         |bytes| answer(bytes, settings.plain_origin_port),
-    );
+    ));
     let Some(sniffed) = proxy.cut.run_until_cancelled(reading).await else {
         return;
     };
@@ -73,7 +74,7 @@ pub(in crate::proxy) async fn serve(
         let words = failure.raw();
         proxy
             .cut
-            .run_until_cancelled(farewell(stream, &words))
+            .run_until_cancelled(Box::pin(farewell(stream, &words)))
             .await;
     }
 }

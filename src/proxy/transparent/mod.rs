@@ -109,7 +109,7 @@ async fn carry(
             )),
         }
     };
-    let begun = async { unless_gone(&client, begun).await? };
+    let begun = Box::pin(async { unless_gone(&client, begun).await? });
     let dialed = match proxy.cut.run_until_cancelled(begun).await {
         None => return Ok(()),
         Some(Ok(dialed)) => dialed,

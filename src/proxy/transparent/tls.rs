@@ -22,14 +22,15 @@ pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     } = admitted;
     let settings = &state.settings;
     let mut bytes = BytesMut::new();
-    let reading = super::sniff(
+    // What is over before the tunnel begins is boxed: a tunnel may stay open for hours and need not keep its room.
+    let reading = Box::pin(super::sniff(
         &mut stream,
         &mut bytes,
         settings.sniff_bytes,
         settings.sniff_timeout,
         |_| true,
         answer,
-    );
+    ));
     let Some(sniffed) = proxy.cut.run_until_cancelled(reading).await else {
         return;
     };
@@ -59,7 +60,7 @@ pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
         let words = failure.alert();
         proxy
             .cut
-            .run_until_cancelled(farewell(stream, &words))
+            .run_until_cancelled(Box::pin(farewell(stream, &words)))
             .await;
     }
 }
