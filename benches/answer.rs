@@ -55,7 +55,7 @@ fn name(text: &str) -> Name {
 }
 
 fn handler() -> Handler<Warm> {
-    let text = "[lan]\naddress = \"192.168.1.2\"\nnetworks = [\"192.168.1.0/24\"]\n";
+    let text = "[lan]\naddress = \"127.0.0.1\"\nnetworks = [\"192.168.1.0/24\"]\n";
     let config = Config::parse(
         text,
         None,

@@ -32,6 +32,7 @@ pub(super) fn reload(running: &mut Running) {
         }
     };
     running
+        .kept
         .metrics
         .reloads
         .get_or_create(&ReloadLabels { outcome })
@@ -50,7 +51,7 @@ fn next(running: &Running) -> Result<(Config, State), Vec<String>> {
     }
     let zones = state::zones(&config)
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let state = State::new(&config, zones, &running.resolver, &running.metrics);
+    let state = State::new(&config, zones, &running.kept);
     Ok((config, state))
 }
 
@@ -59,8 +60,11 @@ fn apply(running: &mut Running, config: Config, state: State) {
         view,
         live,
         steering,
+        own_names,
     } = state;
+    running.own_names.store(own_names);
     running
+        .kept
         .resolver
         .reconfigure(&config.dns.upstream, &config.dns.cache);
     running.dns.replace(view, config.dns.max_queries);

@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::state::State;
+use super::state::{Kept, State};
 use super::{App, AppError, reload};
 use crate::config::Config;
-use crate::dns;
+use crate::dns::{self, OwnNames};
 use crate::net::{ClientAddr, Host, Prefixed};
 use crate::proxy::{Proxy, Site as OwnSite};
 use crate::relay::Relay;
@@ -32,11 +33,11 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Running {
     pub(super) config: Config,
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) kept: Kept,
     pub(super) dns: Arc<dns::Handler>,
     pub(super) proxy: Arc<Proxy>,
     pub(super) site: Arc<Site>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) own_names: Arc<ArcSwap<OwnNames>>,
     pub(super) forward: Option<SocketAddr>,
     readiness: Arc<Readiness>,
     pub(super) admin: Option<AdminHandle>,
@@ -103,6 +104,11 @@ impl App {
             sockets,
         } = self;
         let bound = |error| AppError::Start("a listener", error);
+        let listeners = sockets
+            .bound()
+            .into_iter()
+            .map(|(_, address)| address)
+            .collect();
         let forward = sockets
             .http
             .first()
@@ -113,7 +119,13 @@ impl App {
             &config.dns.cache,
             Arc::clone(&metrics),
         ));
-        let state = State::new(&config, zones, &resolver, &metrics);
+        let kept = Kept {
+            resolver,
+            metrics: Arc::clone(&metrics),
+            listeners,
+        };
+        let state = State::new(&config, zones, &kept);
+        let own_names = Arc::new(ArcSwap::new(state.own_names));
         let dns = Arc::new(dns::Handler::new(
             state.view,
             config.dns.max_queries,
@@ -175,9 +187,12 @@ impl App {
         for plain in sockets.plain {
             let listener = tokio::net::TcpListener::from_std(plain.listener).map_err(bound)?;
             let proxy = Arc::clone(&proxy);
-            let site: Option<Arc<dyn OwnSite>> = plain
-                .shared
-                .then(|| Arc::new(SharedSite(Arc::clone(&site))) as _);
+            let site: Option<Arc<dyn OwnSite>> = plain.shared.then(|| {
+                Arc::new(SharedSite {
+                    site: Arc::clone(&site),
+                    own_names: Arc::clone(&own_names),
+                }) as _
+            });
             parts.spawn(async move {
                 proxy.serve_plain(listener, site).await;
                 "transparent HTTP"
@@ -194,11 +209,11 @@ impl App {
         readiness.set(web::State::Ready);
         Ok(Running {
             config,
-            resolver,
+            kept,
             dns,
             proxy,
             site,
-            metrics,
+            own_names,
             forward,
             readiness,
             admin,
@@ -278,11 +293,18 @@ impl Running {
 
 /// The web site as the transparent proxy sees it: the two rooms do not know each other.
 #[derive(Debug)]
-struct SharedSite(Arc<Site>);
+struct SharedSite {
+    site: Arc<Site>,
+    own_names: Arc<ArcSwap<OwnNames>>,
+}
 
 impl OwnSite for SharedSite {
     fn owns(&self, host: &Host) -> bool {
-        self.0.owns(host)
+        let is_gate = || match host {
+            Host::Name(name) => self.own_names.load().is_gate(name),
+            Host::Addr(_) => false,
+        };
+        self.site.owns(host) || is_gate()
     }
 
     fn serve(
@@ -290,6 +312,6 @@ impl OwnSite for SharedSite {
         stream: Prefixed<tokio::net::TcpStream>,
         client: ClientAddr,
     ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(Arc::clone(&self.0).serve_stream(stream, client))
+        Box::pin(Arc::clone(&self.site).serve_stream(stream, client))
     }
 }

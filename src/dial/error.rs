@@ -32,8 +32,13 @@ pub enum DialError {
         target: Target,
     },
     /// No address came of the lookups, and at least one of them failed.
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
+    #[error("could not resolve {}", target.host)]
+    Resolve {
+        /// What was asked for.
+        target: Target,
+        /// Why.
+        source: ResolveError,
+    },
     /// No attempt had succeeded when `egress.connect-timeout` was over.
     #[error("{target} did not answer within {after:?}")]
     Timeout {
@@ -89,7 +94,7 @@ impl DialError {
     pub fn side(&self) -> Side {
         match self {
             Self::Refused { .. } => Side::Client,
-            Self::Resolve(_) => Side::Upstream,
+            Self::Resolve { .. } => Side::Upstream,
             Self::NotFound { .. } | Self::Timeout { .. } | Self::Unreachable { .. } => Side::Origin,
             Self::Descriptors { .. } => Side::Sekisho,
         }
@@ -100,8 +105,11 @@ impl DialError {
         match self {
             Self::Refused { .. } => DialErrorKind::Prohibited,
             Self::NotFound { .. } => DialErrorKind::NotFound,
-            Self::Resolve(ResolveError::Timeout) => DialErrorKind::ResolveTimeout,
-            Self::Resolve(_) => DialErrorKind::ResolveFailed,
+            Self::Resolve {
+                source: ResolveError::Timeout,
+                ..
+            } => DialErrorKind::ResolveTimeout,
+            Self::Resolve { .. } => DialErrorKind::ResolveFailed,
             Self::Timeout { .. } => DialErrorKind::ConnectTimeout,
             Self::Descriptors { .. } => DialErrorKind::Descriptors,
             Self::Unreachable { attempts, .. } => {

@@ -1,7 +1,7 @@
 //! PURE, apart from `Surroundings`. Where sessions must not go: the LAN, the gate itself, and every address that is
 //! no place on the public internet. Judged is the address, never the name that led to it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,16 +38,18 @@ pub struct Guard {
     deny: Acl,
     lan: Acl,
     lan_address: IpAddr,
+    listeners: Vec<SocketAddr>,
 }
 
 impl Guard {
-    /// The rules of a configuration.
-    pub fn new(egress: &Egress, lan: &Lan) -> Self {
+    /// The rules of a configuration, and the listeners of this process.
+    pub fn new(egress: &Egress, lan: &Lan, listeners: Vec<SocketAddr>) -> Self {
         Self {
             allow: egress.allow.clone(),
             deny: egress.deny.clone(),
             lan: lan.networks.clone(),
             lan_address: IpAddr::V4(lan.address),
+            listeners,
         }
     }
 
@@ -85,6 +87,26 @@ impl Guard {
             return Err(Refusal::OnLink);
         }
         Ok(())
+    }
+
+    /// Whether the address is a listener of this process, which `egress.allow` does not open: a session must neither
+    /// reach the admin listener nor come back as another session.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Own`] where it is.
+    pub fn check_listener(&self, address: SocketAddr, near: &Near) -> Result<(), Refusal> {
+        let ip = address.ip().to_canonical();
+        let is_here = || ip.is_loopback() || near.interfaces.owns(ip);
+        let is_listener = self.listeners.iter().any(|listener| {
+            listener.port() == address.port()
+                && (listener.ip() == ip || listener.ip().is_unspecified() && is_here())
+        });
+        if is_listener {
+            Err(Refusal::Own)
+        } else {
+            Ok(())
+        }
     }
 
     /// Judges a connection that stands: one whose two ends have the same address reached this machine, by an address
@@ -185,6 +207,10 @@ mod tests {
                 deny: acl(deny),
             },
             &lan(),
+            vec![
+                "127.0.0.1:9053".parse().unwrap(),
+                "0.0.0.0:3128".parse().unwrap(),
+            ],
         )
     }
 
@@ -212,6 +238,22 @@ mod tests {
 
     fn check(guard: &Guard, address: &str) -> Result<(), Refusal> {
         guard.check(address.parse().unwrap(), &near())
+    }
+
+    #[test]
+    fn no_allowance_opens_a_listener_of_ours() {
+        let guard = guard(&["0.0.0.0/0", "::/0"], &[]);
+        for (address, expected) in [
+            ("127.0.0.1:9053", Err(Refusal::Own)),
+            ("[::ffff:127.0.0.1]:9053", Err(Refusal::Own)),
+            ("127.0.0.1:3128", Err(Refusal::Own)),
+            ("192.0.2.2:3128", Err(Refusal::Own)),
+            ("127.0.0.1:80", Ok(())),
+            ("192.0.2.9:3128", Ok(())),
+        ] {
+            let judged = guard.check_listener(address.parse().unwrap(), &near());
+            assert_eq!(judged, expected, "{address}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod error;
 pub mod guard;
 pub mod happy_eyeballs;
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -23,18 +24,19 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::{Egress, Lan};
 use crate::net::{Family, Host, Target, prepare_stream};
-use crate::resolve::{ResolveError, Resolver};
+use crate::resolve::ResolveError;
 use crate::telemetry::Metrics;
 
 pub use error::{DialError, DialErrorKind};
 pub use guard::Refusal;
 use guard::{Guard, Surroundings};
 use happy_eyeballs::{Input, Output, Race};
+pub use names::{LocalName, LocalNames, Names};
 
 /// Reaches origins over both families. Made anew at each reload; it holds nothing worth keeping.
 #[derive(Debug)]
 pub struct Dialer {
-    resolver: Arc<Resolver>,
+    names: Names,
     rules: Rules,
 }
 
@@ -54,11 +56,17 @@ pub struct Dialed {
 }
 
 impl Dialer {
-    /// A dialer that asks `resolver` and goes nowhere near the LAN.
-    pub fn new(egress: &Egress, lan: &Lan, resolver: Arc<Resolver>, metrics: Arc<Metrics>) -> Self {
+    /// A dialer that asks `names`, and goes nowhere near the LAN nor to a listener of ours (`listeners`, as bound).
+    pub fn new(
+        egress: &Egress,
+        lan: &Lan,
+        listeners: Vec<SocketAddr>,
+        names: Names,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
-            resolver,
-            rules: Rules::new(egress, lan, metrics),
+            names,
+            rules: Rules::new(egress, lan, listeners, metrics),
         }
     }
 
@@ -70,7 +78,7 @@ impl Dialer {
     ///
     /// [`DialError`]: the target is closed to clients, has no address, or none of its addresses was reached in time.
     pub async fn dial(&self, target: &Target) -> Result<Dialed, DialError> {
-        let reached = self.rules.reach(target, &*self.resolver, &Tcp).await?;
+        let reached = self.rules.reach(target, &self.names, &Tcp).await?;
         // The connection may end at any time; whoever uses it will find out.
         if let Err(error) = prepare_stream(&reached.stream) {
             tracing::debug!(%target, %error, "could not prepare a connection");
@@ -87,22 +95,12 @@ impl Dialer {
 
 /// Who knows the addresses of names. The tests have their own.
 trait Addresses: Sync {
-    /// See [`Resolver::addresses`].
+    /// The addresses of one family; see [`Resolver::addresses`](crate::resolve::Resolver::addresses).
     fn addresses(
         &self,
         name: &Name,
         family: Family,
     ) -> impl Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send;
-}
-
-impl Addresses for Resolver {
-    fn addresses(
-        &self,
-        name: &Name,
-        family: Family,
-    ) -> impl Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send {
-        Self::addresses(self, name, family)
-    }
 }
 
 /// Who makes connections. The tests have their own.
@@ -169,9 +167,9 @@ struct Losses {
 }
 
 impl Rules {
-    fn new(egress: &Egress, lan: &Lan, metrics: Arc<Metrics>) -> Self {
+    fn new(egress: &Egress, lan: &Lan, listeners: Vec<SocketAddr>, metrics: Arc<Metrics>) -> Self {
         Self {
-            guard: Guard::new(egress, lan),
+            guard: Guard::new(egress, lan, listeners),
             surroundings: Surroundings::new(lan),
             prefer: egress.prefer,
             attempt_delay: egress.attempt_delay,
@@ -269,7 +267,7 @@ impl Rules {
                         self.count_failure(*address);
                     }
                     return Err(if attempts == 0 {
-                        DialError::Resolve(ResolveError::Timeout)
+                        DialError::Resolve { target: target.clone(), source: ResolveError::Timeout }
                     } else {
                         DialError::Timeout { target: target.clone(), after: self.connect_timeout }
                     });
@@ -290,7 +288,12 @@ impl Rules {
             return addresses;
         }
         let near = self.surroundings.near(now().into_std());
-        addresses.retain(|address| match self.guard.check(*address, &near) {
+        let judge = |address| {
+            self.guard.check(address, &near)?;
+            self.guard
+                .check_listener(SocketAddr::new(address, target.port), &near)
+        };
+        addresses.retain(|address| match judge(*address) {
             Ok(()) => true,
             Err(why) => {
                 tracing::debug!(%target, %address, %why, "address refused");
@@ -351,7 +354,7 @@ impl Losses {
             };
         }
         match self.lookup {
-            Some(error) => DialError::Resolve(error),
+            Some(source) => DialError::Resolve { target, source },
             None => DialError::NotFound { target },
         }
     }

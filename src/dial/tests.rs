@@ -112,7 +112,7 @@ fn rules(allow: &[&str]) -> Rules {
         domain: Name::root(),
         allow_public: false,
     };
-    Rules::new(&egress(allow), &lan, Arc::new(Metrics::new()))
+    Rules::new(&egress(allow), &lan, Vec::new(), Arc::new(Metrics::new()))
 }
 
 fn target() -> Target {

@@ -9,6 +9,7 @@
 mod handler;
 mod local;
 mod message;
+mod names;
 mod pipeline;
 mod policy;
 mod screen;
@@ -27,5 +28,6 @@ mod withhold;
 
 pub use handler::{Handler, Transport, View};
 pub use local::{ZoneProblem, Zones};
+pub use names::{OwnName, OwnNames};
 pub use server::{DnsError, Limits, serve};
 pub use truth::Truth;

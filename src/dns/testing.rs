@@ -194,7 +194,7 @@ pub(super) fn config(mode: Mode, names: Names) -> Config {
     let mut config = Config::parse(
         text,
         None,
-        &Interfaces::default(),
+        &Interfaces::of(&[("eth0", "192.168.1.2/24")], None),
         "nameserver 192.0.2.53\n",
     )
     .unwrap();

@@ -76,7 +76,7 @@ pub enum ResolveError {
     #[error("no upstream answered in time")]
     Timeout,
     /// The servers answered with an error; the last one's response code.
-    #[error("every upstream failed, the last with {rcode}")]
+    #[error("every upstream failed, the last with {}", format!("{rcode:?}").to_uppercase())]
     Failed {
         /// The response code of the last server that answered.
         rcode: ResponseCode,

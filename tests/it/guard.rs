@@ -111,3 +111,24 @@ fn what_is_denied_stays_closed_although_it_is_allowed() {
     assert_prohibited(&gate, &format!("127.0.0.1:{}", origin.port()));
     assert_eq!(origin.connections(), 0);
 }
+
+#[test]
+fn no_allowance_opens_the_admin_listener() {
+    let upstream = Upstream::start();
+    let gate = Gate::start(&Setup::new(&upstream));
+    assert_prohibited(&gate, &gate.addr("admin").to_string());
+    assert_prohibited(&gate, &gate.addr("http").to_string());
+}
+
+#[test]
+fn a_local_name_is_judged_by_its_zone_and_not_asked_for_outside() {
+    let zone = "$TTL 60\n@ SOA gate hostmaster 1 1 1 1 60\n@ NS gate\ngate A 127.0.0.1\nnas A 192.168.1.10\n";
+    let upstream = Upstream::start();
+    let gate = Gate::start(&Setup::guarded(&upstream).zone("home.arpa.zone", zone));
+    for host in ["nas.home.arpa", "nas", "localhost"] {
+        assert_prohibited(&gate, &format!("{host}:80"));
+    }
+    let (_, response) = tunnel(gate.addr("http"), "nobody.home.arpa:80");
+    assert_eq!(response.status, 502);
+    assert_eq!(upstream.seen().len(), 0, "{:?}", upstream.seen());
+}

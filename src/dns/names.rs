@@ -1,0 +1,152 @@
+//! PURE. The addresses of the names that are ours, for the parts that reach origins: what a client would be told of a
+//! local or special name. Made by `app`, which gives it to the dialer.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use hickory_proto::rr::{Name, RData, RecordType};
+
+use super::local::{LocalAnswer, Zones};
+use super::special;
+use crate::config::Lan;
+use crate::net::Family;
+
+/// The local zones and the special names of one configuration.
+#[derive(Clone, Debug)]
+pub struct OwnNames {
+    zones: Zones,
+    domain: Name,
+    gate: Ipv4Addr,
+}
+
+/// What is known of a name of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnName {
+    /// Its addresses; none where it has none, or does not exist.
+    Addresses(Vec<IpAddr>),
+    /// It is an alias of this name, which is not ours.
+    Alias(Name),
+}
+
+impl OwnNames {
+    /// The names of these zones and of this LAN.
+    pub fn new(lan: &Lan, zones: Zones) -> Self {
+        Self {
+            zones,
+            domain: lan.domain.clone(),
+            gate: lan.address,
+        }
+    }
+
+    /// What is known of a name; `None` where it is not ours. A name of one label stands for that name in the local
+    /// domain, and is never one outside.
+    pub fn look_up(&self, name: &Name, family: Family) -> Option<OwnName> {
+        let qualified = match name.num_labels() {
+            1 => name.clone().append_domain(&self.domain).ok()?,
+            _ => name.clone(),
+        };
+        let known = self
+            .answer(name, family)
+            .or_else(|| self.answer(&qualified, family));
+        match known {
+            Some(answer) => Some(addresses(answer)),
+            None if name.num_labels() == 1 => Some(OwnName::Addresses(Vec::new())),
+            None => None,
+        }
+    }
+
+    /// Whether a name of ours is the gate.
+    pub fn is_gate(&self, name: &Name) -> bool {
+        match self.look_up(name, Family::V4) {
+            Some(OwnName::Addresses(addresses)) => addresses.contains(&IpAddr::V4(self.gate)),
+            Some(OwnName::Alias(_)) | None => false,
+        }
+    }
+
+    fn answer(&self, name: &Name, family: Family) -> Option<LocalAnswer> {
+        let record_type = match family {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        };
+        match special::special(name, &self.domain) {
+            Some(special) if !(special.yields_to_zones() && self.zones.zone_of(name)) => {
+                Some(special::answer(special, name, record_type, self.gate))
+            }
+            _ => self.zones.answer(name, record_type),
+        }
+    }
+}
+
+fn addresses(answer: LocalAnswer) -> OwnName {
+    if let Some(target) = answer.chase {
+        return OwnName::Alias(target);
+    }
+    let addresses = answer
+        .answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        });
+    OwnName::Addresses(addresses.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Acl;
+
+    const ZONE: &str = "$TTL 60\n@ SOA gate hostmaster 1 1 1 1 60\n@ NS gate\ngate A 192.168.1.2\nwww CNAME gate\n\
+        nas A 192.168.1.10\nnas AAAA fd00::10\nshop CNAME www.example.com.\n";
+
+    fn names() -> OwnNames {
+        OwnNames::new(
+            &Lan {
+                address: Ipv4Addr::new(192, 168, 1, 2),
+                networks: Acl::default(),
+                domain: Name::from_ascii("home.arpa.").unwrap(),
+                allow_public: false,
+            },
+            Zones::from_text(&[("home.arpa", ZONE)]).unwrap(),
+        )
+    }
+
+    fn look_up(name: &str, family: Family) -> Option<OwnName> {
+        names().look_up(&Name::from_ascii(name).unwrap(), family)
+    }
+
+    fn found(addresses: &[&str]) -> Option<OwnName> {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap());
+        Some(OwnName::Addresses(addresses.collect()))
+    }
+
+    #[test]
+    fn names_of_ours_are_known_without_asking_and_others_are_not() {
+        for (name, family, expected) in [
+            ("nas.home.arpa.", Family::V4, found(&["192.168.1.10"])),
+            ("nas.home.arpa.", Family::V6, found(&["fd00::10"])),
+            ("NAS.", Family::V4, found(&["192.168.1.10"])),
+            ("www.home.arpa.", Family::V4, found(&["192.168.1.2"])),
+            ("no.home.arpa.", Family::V4, found(&[])),
+            ("nobody.", Family::V4, found(&[])),
+            ("wpad.", Family::V4, found(&["192.168.1.2"])),
+            ("localhost.", Family::V4, found(&["127.0.0.1"])),
+            ("printer.local.", Family::V4, found(&[])),
+            ("www.example.com.", Family::V4, None),
+        ] {
+            assert_eq!(look_up(name, family), expected, "{name}");
+        }
+        let outside = Name::from_ascii("www.example.com.").unwrap();
+        assert_eq!(
+            look_up("shop.home.arpa.", Family::V4),
+            Some(OwnName::Alias(outside))
+        );
+    }
+
+    #[test]
+    fn a_name_that_leads_to_the_gate_is_the_gate() {
+        let is_gate = |name| names().is_gate(&Name::from_ascii(name).unwrap());
+        assert!(is_gate("gate.home.arpa.") && is_gate("www.home.arpa.") && is_gate("gate."));
+        assert!(!is_gate("nas.home.arpa.") && !is_gate("www.example.com."));
+    }
+}
