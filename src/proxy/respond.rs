@@ -15,24 +15,8 @@ pub(super) const PSEUDONYM: &str = "sekisho";
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The target is closed to clients.
-    Prohibited,
-    /// The name has no address.
-    NotFound,
-    /// The name could not be resolved.
-    ResolveFailed,
-    /// The name was not resolved in time.
-    ResolveTimeout,
-    /// The origin did not answer in time.
-    ConnectTimeout,
-    /// Every address refused the connection.
-    ConnectionRefused,
-    /// There is no route to any address.
-    Unroutable,
-    /// The attempts failed in another way.
-    Unreachable,
-    /// We lack descriptors or ports.
-    Descriptors,
+    /// The origin was not reached.
+    Dial(DialErrorKind),
     /// The request has no meaning for us.
     BadRequest,
     /// The head is longer than we read.
@@ -75,56 +59,56 @@ const UNRECOGNIZED_NAME: u8 = 112;
 impl Kind {
     fn row(self) -> Row {
         let (status, proxy_error, alert, hint) = match self {
-            Self::Prohibited => (
+            Self::Dial(DialErrorKind::Prohibited) => (
                 StatusCode::FORBIDDEN,
                 "destination_ip_prohibited",
                 UNRECOGNIZED_NAME,
                 "The gate does not lead to the LAN, to itself or to other addresses that are not on the internet. \
                  Go there without the proxy, or open the network with egress.allow.",
             ),
-            Self::NotFound => (
+            Self::Dial(DialErrorKind::NotFound) => (
                 StatusCode::BAD_GATEWAY,
                 "dns_error",
                 UNRECOGNIZED_NAME,
                 "Check the spelling of the name.",
             ),
-            Self::ResolveFailed => (
+            Self::Dial(DialErrorKind::ResolveFailed) => (
                 StatusCode::BAD_GATEWAY,
                 "dns_error",
                 UNRECOGNIZED_NAME,
                 "Check the servers in dns.upstream.servers.",
             ),
-            Self::ResolveTimeout => (
+            Self::Dial(DialErrorKind::ResolveTimeout) => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "dns_timeout",
                 UNRECOGNIZED_NAME,
                 "Check the servers in dns.upstream.servers and the gate's way to the internet.",
             ),
-            Self::ConnectTimeout => (
+            Self::Dial(DialErrorKind::ConnectTimeout) => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "connection_timeout",
                 INTERNAL_ERROR,
                 "The server may be down. If no site can be reached, check the gate's way to the internet.",
             ),
-            Self::ConnectionRefused => (
+            Self::Dial(DialErrorKind::ConnectionRefused) => (
                 StatusCode::BAD_GATEWAY,
                 "connection_refused",
                 INTERNAL_ERROR,
                 "The server is there, but nothing listens on this port.",
             ),
-            Self::Unroutable => (
+            Self::Dial(DialErrorKind::Unroutable) => (
                 StatusCode::BAD_GATEWAY,
                 "destination_ip_unroutable",
                 INTERNAL_ERROR,
                 "Check whether the gate has IPv6 and IPv4.",
             ),
-            Self::Unreachable => (
+            Self::Dial(DialErrorKind::Unreachable) => (
                 StatusCode::BAD_GATEWAY,
                 "destination_unavailable",
                 INTERNAL_ERROR,
                 "The server may be down. Try again later.",
             ),
-            Self::Descriptors => (
+            Self::Dial(DialErrorKind::Descriptors) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "connection_limit_reached",
                 INTERNAL_ERROR,
@@ -212,18 +196,7 @@ pub(super) struct Failure {
 
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
-        let kind = match error.kind() {
-            DialErrorKind::Prohibited => Kind::Prohibited,
-            DialErrorKind::NotFound => Kind::NotFound,
-            DialErrorKind::ResolveFailed => Kind::ResolveFailed,
-            DialErrorKind::ResolveTimeout => Kind::ResolveTimeout,
-            DialErrorKind::ConnectTimeout => Kind::ConnectTimeout,
-            DialErrorKind::ConnectionRefused => Kind::ConnectionRefused,
-            DialErrorKind::Unroutable => Kind::Unroutable,
-            DialErrorKind::Unreachable => Kind::Unreachable,
-            DialErrorKind::Descriptors => Kind::Descriptors,
-        };
-        Self::new(kind, error.side(), chain(&error))
+        Self::new(Kind::Dial(error.kind()), error.side(), chain(&error))
     }
 }
 
@@ -298,11 +271,23 @@ mod tests {
     #[test]
     fn the_promised_statuses_hold() {
         for (kind, status, proxy_error) in [
-            (Kind::Prohibited, 403, "destination_ip_prohibited"),
-            (Kind::NotFound, 502, "dns_error"),
-            (Kind::ResolveFailed, 502, "dns_error"),
-            (Kind::ConnectTimeout, 504, "connection_timeout"),
-            (Kind::ConnectionRefused, 502, "connection_refused"),
+            (
+                Kind::Dial(DialErrorKind::Prohibited),
+                403,
+                "destination_ip_prohibited",
+            ),
+            (Kind::Dial(DialErrorKind::NotFound), 502, "dns_error"),
+            (Kind::Dial(DialErrorKind::ResolveFailed), 502, "dns_error"),
+            (
+                Kind::Dial(DialErrorKind::ConnectTimeout),
+                504,
+                "connection_timeout",
+            ),
+            (
+                Kind::Dial(DialErrorKind::ConnectionRefused),
+                502,
+                "connection_refused",
+            ),
             (Kind::BadRequest, 400, "http_request_error"),
             (Kind::HeadTooLarge, 431, "http_request_error"),
             (Kind::HeadTimeout, 408, "http_request_error"),
@@ -317,7 +302,7 @@ mod tests {
     #[test]
     fn both_forms_of_an_answer_say_the_same() {
         let failure = Failure::new(
-            Kind::ResolveTimeout,
+            Kind::Dial(DialErrorKind::ResolveTimeout),
             Side::Upstream,
             "no upstream answered in time",
         );
@@ -341,7 +326,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_told_by_its_alert() {
-        let failure = Failure::of_client(Kind::NotFound, "x");
+        let failure = Failure::of_client(Kind::Dial(DialErrorKind::NotFound), "x");
         assert_eq!(failure.alert(), [21, 3, 3, 0, 2, 2, 112]);
     }
 }

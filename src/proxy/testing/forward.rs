@@ -1,6 +1,7 @@
 //! The forward proxy.
 
 use super::*;
+use crate::dial::DialErrorKind;
 
 async fn connected(gate: &Gate) -> TcpStream {
     TcpStream::connect(gate.forward().await).await.unwrap()
@@ -30,8 +31,14 @@ async fn connect_becomes_a_tunnel_and_early_bytes_are_not_lost() {
 #[tokio::test]
 async fn connect_failures_have_the_promised_status() {
     let ways = [
-        ("lan.example:443", Err(Kind::Prohibited)),
-        ("slow.example:443", Err(Kind::ConnectTimeout)),
+        (
+            "lan.example:443",
+            Err(Kind::Dial(DialErrorKind::Prohibited)),
+        ),
+        (
+            "slow.example:443",
+            Err(Kind::Dial(DialErrorKind::ConnectTimeout)),
+        ),
     ];
     let gate = Gate::new(settings(), ways);
     let address = gate.forward().await;
@@ -359,7 +366,7 @@ async fn other_settings_count_from_the_next_request_and_nothing_old_is_reused() 
             .starts_with("HTTP/1.1 200 ")
     );
     heard.recv().await.unwrap();
-    let closed = Ways::new([("a.example:80", Err(Kind::Prohibited))]);
+    let closed = Ways::new([("a.example:80", Err(Kind::Dial(DialErrorKind::Prohibited)))]);
     gate.proxy.put(settings(), Arc::new(closed));
     stream.write_all(request).await.unwrap();
     assert!(

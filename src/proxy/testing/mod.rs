@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::respond::{Failure, Kind};
 use super::seam::{Carry, Dial, Task};
 use super::{Proxy, Settings, Site};
-use crate::dial::Dialed;
+use crate::dial::{DialErrorKind, Dialed};
 use crate::net::{Acl, Family, Target};
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{Metrics, Side};
@@ -42,7 +42,9 @@ impl Dial for Ways {
         Box::pin(async move {
             let way = self.0.get(target.to_string().as_str()).copied();
             let failed = |kind| Failure::new(kind, Side::Origin, format!("no way to {target}"));
-            let address = way.unwrap_or(Err(Kind::NotFound)).map_err(failed)?;
+            let address = way
+                .unwrap_or(Err(Kind::Dial(DialErrorKind::NotFound)))
+                .map_err(failed)?;
             Ok(Dialed {
                 stream: TcpStream::connect(address).await.unwrap(),
                 address,

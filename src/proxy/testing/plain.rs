@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use super::*;
+use crate::dial::DialErrorKind;
 use crate::net::{ClientAddr, Host, Prefixed};
 
 struct Wpad;
@@ -48,8 +49,11 @@ async fn a_port_in_host_is_the_port_of_the_origin() {
 #[tokio::test]
 async fn failures_are_told_in_words_with_their_status() {
     let ways = [
-        ("lan.example:80", Err(Kind::Prohibited)),
-        ("slow.example:80", Err(Kind::ConnectTimeout)),
+        ("lan.example:80", Err(Kind::Dial(DialErrorKind::Prohibited))),
+        (
+            "slow.example:80",
+            Err(Kind::Dial(DialErrorKind::ConnectTimeout)),
+        ),
     ];
     let gate = Gate::new(settings(), ways);
     let address = gate.plain(None).await;

@@ -2,6 +2,7 @@
 
 use super::super::transparent;
 use super::*;
+use crate::dial::DialErrorKind;
 use crate::net::ClientAddr;
 
 const HELLO: &[u8] = include_bytes!("../../../tests/captures/chromium.bin");
@@ -47,7 +48,10 @@ async fn a_name_that_leads_nowhere_is_told_by_an_alert() {
     assert_eq!(answer(&gate, NO_NAME).await, alert(112));
     gate.counted("sekisho_session_failures_total{inbound=\"tls\",side=\"client\"} 1")
         .await;
-    for (kind, description) in [(Kind::Prohibited, 112), (Kind::ConnectTimeout, 80)] {
+    for (kind, description) in [
+        (Kind::Dial(DialErrorKind::Prohibited), 112),
+        (Kind::Dial(DialErrorKind::ConnectTimeout), 80),
+    ] {
         let gate = Gate::new(settings(), [("video.example.test:443", Err(kind))]);
         assert_eq!(answer(&gate, HELLO).await, alert(description), "{kind:?}");
     }
