@@ -76,7 +76,7 @@ fn handler() -> Handler<Warm> {
     };
     let steering = Arc::new(Steering::new(&config));
     let view = View::new(&config, zones, steering, Arc::new(warm));
-    Handler::new(view, 1000, Arc::new(Metrics::new()))
+    Handler::new(view, Arc::new(Metrics::new()))
 }
 
 fn packet(owner: &str, record_type: RecordType) -> Vec<u8> {

@@ -26,7 +26,13 @@ pub(super) fn reload(running: &mut Running) {
                 .map(|path| path.display().to_string());
             let file = path.as_deref().unwrap_or("the built-in defaults");
             for problem in &problems {
-                tracing::error!(file, problem, "{}", events::RELOAD_FAILED);
+                tracing::error!(
+                    file,
+                    problem,
+                    kept = "the old configuration",
+                    "{}",
+                    events::RELOAD_FAILED
+                );
             }
             "failed"
         }
@@ -67,7 +73,7 @@ fn apply(running: &mut Running, config: Config, state: State) {
         .kept
         .resolver
         .reconfigure(&config.dns.upstream, &config.dns.cache);
-    running.dns.replace(view, config.dns.max_queries);
+    running.dns.replace(view);
     running.proxy.replace(live);
     running
         .site
@@ -99,8 +105,8 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
                 zones: _,
                 zones_required: _,
                 max_queries: _,
-                max_connections,
-                tcp_idle_timeout,
+                max_connections: _,
+                tcp_idle_timeout: _,
                 upstream: _,
                 cache: _,
             },
@@ -130,18 +136,6 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     keep(&mut kept, "user", user, &old.user);
     keep(&mut kept, "lan.address", address, &old.lan.address);
     keep(&mut kept, "dns.listen", dns_listen, &old.dns.listen);
-    keep(
-        &mut kept,
-        "dns.max-connections",
-        max_connections,
-        &old.dns.max_connections,
-    );
-    keep(
-        &mut kept,
-        "dns.tcp-idle-timeout",
-        tcp_idle_timeout,
-        &old.dns.tcp_idle_timeout,
-    );
     keep(&mut kept, "proxy.http", http, &old.proxy.http);
     keep(&mut kept, "proxy.tls", tls, &old.proxy.tls);
     keep(&mut kept, "proxy.plain", plain, &old.proxy.plain);

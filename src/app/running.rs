@@ -126,11 +126,7 @@ impl App {
         };
         let state = State::new(&config, zones, &kept);
         let own_names = Arc::new(ArcSwap::new(state.own_names));
-        let dns = Arc::new(dns::Handler::new(
-            state.view,
-            config.dns.max_queries,
-            Arc::clone(&metrics),
-        ));
+        let dns = Arc::new(dns::Handler::new(state.view, Arc::clone(&metrics)));
         let relay = Arc::new(Relay::new(Arc::clone(&metrics)));
         let proxy = Proxy::new(state.live, relay, Arc::clone(&metrics));
         let site = Arc::new(Site::new(
@@ -156,14 +152,10 @@ impl App {
         let mut parts = JoinSet::new();
         let stop_dns = CancellationToken::new();
         let stop_web = CancellationToken::new();
-        let limits = dns::Limits {
-            max_connections: config.dns.max_connections,
-            tcp_idle_timeout: config.dns.tcp_idle_timeout,
-        };
         let (handler, stop) = (Arc::clone(&dns), stop_dns.clone());
         let (udp, tcp) = (sockets.dns_udp, sockets.dns_tcp);
         parts.spawn(async move {
-            if let Err(error) = dns::serve(handler, udp, tcp, limits, stop).await {
+            if let Err(error) = dns::serve(handler, udp, tcp, stop).await {
                 tracing::error!(%error, "DNS ended");
             }
             "DNS"

@@ -23,7 +23,7 @@ use super::screen::{Screened, client_edns, screen};
 use super::shape;
 use super::truth::Truth;
 use crate::config::Config;
-use crate::net::{Acl, ClientAddr};
+use crate::net::{Acl, Admission, ClientAddr};
 use crate::resolve::Resolver;
 use crate::steer::Steering;
 use crate::telemetry::{AnswerLabels, Metrics, QueryLabels};
@@ -64,8 +64,32 @@ pub struct View<T = Resolver> {
     pub steer_ttl: Duration,
     /// Which addresses the gate could carry sessions to.
     pub(super) reach: Reach,
+    /// How much at once.
+    pub limits: Limits,
     /// The truth.
     pub resolver: Arc<T>,
+}
+
+/// How much is answered at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Queries in flight; more are dropped.
+    pub max_queries: usize,
+    /// TCP connections; more wait in the kernel.
+    pub max_connections: usize,
+    /// How long a connection may be silent while it has no question open.
+    pub tcp_idle_timeout: Duration,
+}
+
+/// Connections that every client may have.
+const LEAST_SHARE: usize = 8;
+
+impl Limits {
+    /// What one client may hold of the connections: not more than half of all, or it could close TCP to the others by
+    /// doing nothing (RFC 7766 section 6.2.2).
+    fn share(self) -> usize {
+        (self.max_connections / 2).max(LEAST_SHARE)
+    }
 }
 
 impl<T: Truth> View<T> {
@@ -79,6 +103,11 @@ impl<T: Truth> View<T> {
             steering,
             steer_ttl: config.steer.ttl,
             reach: Reach::new(config),
+            limits: Limits {
+                max_queries: config.dns.max_queries,
+                max_connections: config.dns.max_connections,
+                tcp_idle_timeout: config.dns.tcp_idle_timeout,
+            },
             resolver,
         }
     }
@@ -89,25 +118,36 @@ impl<T: Truth> View<T> {
 pub struct Handler<T = Resolver> {
     view: ArcSwap<View<T>>,
     in_flight: AtomicUsize,
-    max_queries: AtomicUsize,
+    admission: Arc<Admission>,
     metrics: Arc<Metrics>,
 }
 
 impl<T: Truth> Handler<T> {
-    /// A handler that answers at most `max_queries` at a time and drops the rest.
-    pub fn new(view: View<T>, max_queries: usize, metrics: Arc<Metrics>) -> Self {
+    /// A handler that answers from `view`, and within its limits.
+    pub fn new(view: View<T>, metrics: Arc<Metrics>) -> Self {
+        let limits = view.limits;
         Self {
             view: ArcSwap::from_pointee(view),
             in_flight: AtomicUsize::new(0),
-            max_queries: AtomicUsize::new(max_queries),
+            admission: Admission::new(limits.max_connections, limits.share()),
             metrics,
         }
     }
 
-    /// Answers from another view and under another bound from now on; queries in flight finish with theirs.
-    pub fn replace(&self, view: View<T>, max_queries: usize) {
+    /// Answers from another view and within its limits from now on; queries in flight finish with theirs, and open
+    /// connections stay.
+    pub fn replace(&self, view: View<T>) {
+        let limits = view.limits;
         self.view.store(Arc::new(view));
-        self.max_queries.store(max_queries, Ordering::Relaxed);
+        self.admission.limit(limits.max_connections, limits.share());
+    }
+
+    pub(super) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.view.load().limits
     }
 
     /// Whether an address is one of our clients'.
@@ -137,7 +177,7 @@ impl<T: Truth> Handler<T> {
 
     /// Whether a transport with so many questions open may take one more; counts the one that it then drops.
     pub(super) fn has_room(&self, open: usize) -> bool {
-        let room = open < self.max_queries.load(Ordering::Relaxed);
+        let room = open < self.limits().max_queries;
         if !room {
             self.metrics.dns_overload.inc();
         }
@@ -189,7 +229,7 @@ impl<T: Truth> Handler<T> {
 
     /// A place among the queries in flight, or the count of one more that had none.
     fn place(&self) -> Option<Place<'_>> {
-        let most = self.max_queries.load(Ordering::Relaxed);
+        let most = self.limits().max_queries;
         let taken = self
             .in_flight
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {

@@ -26,8 +26,8 @@ mod truth;
 mod udp;
 mod withhold;
 
-pub use handler::{Handler, Transport, View};
+pub use handler::{Handler, Limits, Transport, View};
 pub use local::{ZoneProblem, Zones};
 pub use names::{OwnName, OwnNames};
-pub use server::{DnsError, Limits, serve};
+pub use server::{DnsError, serve};
 pub use truth::Truth;

@@ -7,7 +7,6 @@
 use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,15 +27,6 @@ pub enum DnsError {
     Ended,
 }
 
-/// The bounds of connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at once; more wait in the kernel.
-    pub max_connections: usize,
-    /// How long a connection may be silent while it has no question open.
-    pub tcp_idle_timeout: Duration,
-}
-
 /// Serves DNS on sockets that are bound already, until `stop`; then questions that are open are answered still.
 ///
 /// # Errors
@@ -46,7 +36,6 @@ pub async fn serve<T: Truth>(
     handler: Arc<Handler<T>>,
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
-    limits: Limits,
     stop: CancellationToken,
 ) -> Result<(), DnsError> {
     let mut sockets = Vec::with_capacity(udp.len());
@@ -59,12 +48,7 @@ pub async fn serve<T: Truth>(
         listener.set_nonblocking(true).map_err(DnsError::Socket)?;
         listeners.push(tokio::net::TcpListener::from_std(listener).map_err(DnsError::Socket)?);
     }
-    let connections = tokio::spawn(tcp::serve(
-        Arc::clone(&handler),
-        listeners,
-        limits,
-        stop.clone(),
-    ));
+    let connections = tokio::spawn(tcp::serve(Arc::clone(&handler), listeners, stop.clone()));
     let connections = AbortOnDropHandle::new(connections);
     let mut datagrams = JoinSet::new();
     for socket in sockets {

@@ -4,6 +4,7 @@
 
 mod acl;
 mod addr;
+mod admission;
 mod interfaces;
 mod options;
 mod prefixed;
@@ -11,6 +12,7 @@ mod tcp;
 
 pub use acl::{Acl, embedded_v4, special_purpose};
 pub use addr::{ClientAddr, Family, Host, HostError, ListenAddr, Target};
+pub use admission::{Admission, Seat};
 pub use interfaces::{Interfaces, InterfacesError};
 pub use options::{PairError, bind_pair, bind_tcp, bind_udp, prepare_stream, unacknowledged};
 pub use prefixed::Prefixed;

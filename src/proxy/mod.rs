@@ -1,9 +1,8 @@
 //! Level 3: sessions, from the accepted connection to the last byte.
 //!
-//! A connection is admitted (`admission`), says where it wants to go (a CONNECT line or an absolute URI in `http`,
+//! A connection is admitted, says where it wants to go (a CONNECT line or an absolute URI in `http`,
 //! an SNI or a Host in `transparent`), is dialed and then carried. Started and stopped by `app`.
 
-mod admission;
 mod farewell;
 mod http;
 mod respond;
@@ -23,12 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::admission::{Admission, Seat};
 use self::http::Client;
 use self::seam::{Carry, Dial};
 use crate::config;
 use crate::dial::Dialer;
-use crate::net::{Acl, ClientAddr, Host, Prefixed, accept_loop, prepare_stream};
+use crate::net::{Acl, Admission, ClientAddr, Host, Prefixed, Seat, accept_loop, prepare_stream};
 use crate::relay::Relay;
 use crate::telemetry::{Metrics, RefusalLabels};
 

@@ -10,7 +10,7 @@ pub const SESSION: &str = "session";
 /// A new configuration is in force.
 pub const RELOADED: &str = "reloaded";
 /// A new configuration was refused; the old one stays.
-pub const RELOAD_FAILED: &str = "reload failed, the old configuration stays";
+pub const RELOAD_FAILED: &str = "reload failed";
 /// The stop has begun; sessions may finish.
 pub const DRAINING: &str = "draining";
 /// The stop is complete: field `cut` counts the sessions that were ended by force.

@@ -1,6 +1,7 @@
 //! The sockets: questions over loopback, and every bound of a connection.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
@@ -8,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::super::handler::Limits;
 use super::super::handler::View;
 use super::super::local::Zones;
 use super::super::testing::{self, World, config, edns_query, lines, query};
@@ -17,6 +19,7 @@ use crate::net::Acl;
 use crate::telemetry::{Metrics, RefusalLabels};
 
 const LIMITS: Limits = Limits {
+    max_queries: 500,
     max_connections: 2,
     tcp_idle_timeout: Duration::from_secs(10),
 };
@@ -31,10 +34,11 @@ struct Running {
     served: JoinHandle<Result<(), DnsError>>,
 }
 
-fn view(world: World, networks: &[&str]) -> View<World> {
+fn view(world: World, networks: &[&str], limits: Limits) -> View<World> {
     let config = config(Mode::Ipv6Only, Names::All);
     let mut view = testing::view(&config, Zones::default(), world);
     view.networks = Acl::new(networks.iter().map(|network| network.parse().unwrap()));
+    view.limits = limits;
     view
 }
 
@@ -45,8 +49,7 @@ fn start(world: World, networks: &[&str]) -> Running {
 fn start_with(world: World, networks: &[&str], limits: Limits) -> Running {
     let metrics = Arc::new(Metrics::new());
     let handler = Arc::new(Handler::new(
-        view(world, networks),
-        500,
+        view(world, networks, limits),
         Arc::clone(&metrics),
     ));
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -57,7 +60,6 @@ fn start_with(world: World, networks: &[&str], limits: Limits) -> Running {
         Arc::clone(&handler),
         vec![udp],
         vec![tcp],
-        limits,
         stop.clone(),
     ));
     Running {
@@ -211,7 +213,13 @@ async fn a_malformed_datagram_is_answered_to_clients_only_and_a_response_to_nobo
 #[tokio::test]
 async fn datagrams_over_the_bound_are_dropped_and_counted() {
     let running = start(world(), &["127.0.0.0/8"]);
-    running.handler.replace(view(world(), &["127.0.0.0/8"]), 2);
+    let limits = Limits {
+        max_queries: 2,
+        ..LIMITS
+    };
+    running
+        .handler
+        .replace(view(world(), &["127.0.0.0/8"], limits));
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let packet = query("slow.example.", RecordType::A).to_vec().unwrap();
     for _ in 0..5 {
@@ -263,7 +271,7 @@ async fn strangers_are_refused_over_udp_and_closed_unread_over_tcp() {
 
     running
         .handler
-        .replace(view(world(), &["127.0.0.0/8"]), 500);
+        .replace(view(world(), &["127.0.0.0/8"], LIMITS));
     let mut stream = TcpStream::connect(running.tcp).await.unwrap();
     let frame = framed(&query("both.example.", RecordType::A));
     stream.write_all(&frame).await.unwrap();
@@ -362,6 +370,27 @@ async fn a_client_with_its_share_of_connections_gets_no_more() {
     let frame = framed(&query("both.example.", RecordType::A));
     other.write_all(&frame).await.unwrap();
     assert_eq!(read(&mut other).await.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn more_connections_are_taken_as_soon_as_a_new_view_allows_them() {
+    let running = start(world(), &["127.0.0.0/8"]);
+    let _first = TcpStream::connect(running.tcp).await.unwrap();
+    let _second = TcpStream::connect(running.tcp).await.unwrap();
+    while running.metrics.dns_connections.get() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut third = TcpStream::connect(running.tcp).await.unwrap();
+    let frame = framed(&query("both.example.", RecordType::A));
+    third.write_all(&frame).await.unwrap();
+    let limits = Limits {
+        max_connections: 3,
+        ..LIMITS
+    };
+    running
+        .handler
+        .replace(view(world(), &["127.0.0.0/8"], limits));
+    assert_eq!(read(&mut third).await.answers.len(), 1);
 }
 
 #[tokio::test]

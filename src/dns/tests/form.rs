@@ -235,8 +235,12 @@ async fn queries_over_the_bound_are_dropped_and_counted() {
     let world = World::new(ZONE).silent("four.example.", RecordType::A);
     let metrics = Arc::new(Metrics::new());
     let config = config(Mode::Off, Names::All);
-    let first = view(&config, Zones::default(), world);
-    let handler = Arc::new(Handler::new(first, 2, Arc::clone(&metrics)));
+    let within = |max_queries, world| {
+        let mut view = view(&config, Zones::default(), world);
+        view.limits.max_queries = max_queries;
+        view
+    };
+    let handler = Arc::new(Handler::new(within(2, world), Arc::clone(&metrics)));
     let slow = query("four.example.", RecordType::A).to_vec().unwrap();
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..2 {
@@ -248,7 +252,7 @@ async fn queries_over_the_bound_are_dropped_and_counted() {
     let quick = query("both.example.", RecordType::A).to_vec().unwrap();
     assert_eq!(handler.answer(&quick, client(), Transport::Udp).await, None);
     assert_eq!(metrics.dns_overload.get(), 1);
-    handler.replace(view(&config, Zones::default(), World::new(ZONE)), 3);
+    handler.replace(within(3, World::new(ZONE)));
     assert!(
         handler
             .answer(&quick, client(), Transport::Udp)

@@ -47,7 +47,7 @@ fn client() -> ClientAddr {
 
 fn handler_of(world: World, config: &Config, zones: Zones) -> Handler<World> {
     let first = view(config, zones, world);
-    Handler::new(first, 100, Arc::new(Metrics::new()))
+    Handler::new(first, Arc::new(Metrics::new()))
 }
 
 fn handler(mode: Mode) -> Handler<World> {

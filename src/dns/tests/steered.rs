@@ -68,7 +68,7 @@ async fn a_dual_stack_name_costs_no_question_for_aaaa_in_ipv6_only_mode() {
     let world = Arc::new(World::new(ZONE));
     let config = config(Mode::Ipv6Only, Names::All);
     let first = view(&config, Zones::default(), Arc::clone(&world));
-    let handler = Handler::new(first, 100, Arc::new(Metrics::new()));
+    let handler = Handler::new(first, Arc::new(Metrics::new()));
     ask(&handler, &query("both.example.", RecordType::A)).await;
     assert_eq!(world.asked(), [(name("both.example."), RecordType::A)]);
 }

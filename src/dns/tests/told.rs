@@ -68,7 +68,7 @@ async fn special_names_never_leave_the_house() {
     let world = Arc::new(World::new(ZONE));
     let config = config(Mode::Address, Names::All);
     let first = view(&config, Zones::default(), Arc::clone(&world));
-    let handler = Handler::new(first, 100, Arc::new(Metrics::new()));
+    let handler = Handler::new(first, Arc::new(Metrics::new()));
     let answer = ask(&handler, &query("a.invalid.", RecordType::A)).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
     assert!(world.asked().is_empty());
@@ -109,7 +109,7 @@ async fn without_recursion_desired_an_outside_name_is_refused_and_nobody_is_aske
     let world = Arc::new(World::new(ZONE));
     let config = config(Mode::Off, Names::All);
     let first = view(&config, Zones::default(), Arc::clone(&world));
-    let handler = Handler::new(first, 100, Arc::new(Metrics::new()));
+    let handler = Handler::new(first, Arc::new(Metrics::new()));
     let mut message = edns_query("both.example.", RecordType::A, false);
     message.metadata.recursion_desired = false;
     let answer = ask(&handler, &message).await;
@@ -125,7 +125,7 @@ async fn a_new_view_takes_effect_at_once() {
     let before = ask(&handler, &message).await;
     assert_eq!(lines(&before.answers), ["both.example. A 192.0.2.1"]);
     let config = config(Mode::Address, Names::All);
-    handler.replace(view(&config, Zones::default(), World::new(ZONE)), 100);
+    handler.replace(view(&config, Zones::default(), World::new(ZONE)));
     let after = ask(&handler, &message).await;
     assert_eq!(lines(&after.answers), ["both.example. A 192.168.1.2"]);
 }
@@ -135,7 +135,7 @@ async fn metrics_tell_what_came_what_went_and_what_was_done() {
     let metrics = Arc::new(Metrics::new());
     let config = config(Mode::Ipv6Only, Names::All);
     let first = view(&config, Zones::default(), World::new(ZONE));
-    let handler = Handler::new(first, 10, Arc::clone(&metrics));
+    let handler = Handler::new(first, Arc::clone(&metrics));
     ask(&handler, &query("six.example.", RecordType::A)).await;
     ask(&handler, &query("six.example.", RecordType::AAAA)).await;
     ask(&handler, &query("nothing.example.", RecordType::TXT)).await;

@@ -22,12 +22,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::wire::{Watched, Wire};
-use super::admission::Seat;
 use super::farewell::farewell;
 use super::respond::{Failure, Kind};
 use super::session::{Session, unless_gone};
 use super::{Admitted, Proxy, Settings};
-use crate::net::ClientAddr;
+use crate::net::{ClientAddr, Seat};
 use crate::telemetry::{Inbound, chain};
 
 pub(super) use self::pool::{Client, client};

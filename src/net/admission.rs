@@ -1,4 +1,5 @@
-//! Who gets in: how many connections at once in total, and of one client.
+//! Who gets in: how many connections at once in total, and of one client. Used by the forward and transparent proxy
+//! together, and by DNS over TCP.
 //!
 //! In total: a listener waits for room before it accepts, so that more connections wait in the kernel. A listener that
 //! waits for its next connection holds no room, because an idle one would keep the others from it; so there may be one
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 /// The seats, and the limits on them.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub struct Admission {
     seats: Mutex<Seats>,
     /// Told whenever there may be room.
     room: Notify,
@@ -30,13 +31,14 @@ struct Seats {
 
 /// One connection's seat, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub struct Seat {
     admission: Arc<Admission>,
     client: IpAddr,
 }
 
 impl Admission {
-    pub(super) fn new(most: usize, most_per_client: usize) -> Arc<Self> {
+    /// Room for `most` connections, `most_per_client` of them for one client.
+    pub fn new(most: usize, most_per_client: usize) -> Arc<Self> {
         Arc::new(Self {
             seats: Mutex::new(Seats {
                 most,
@@ -49,7 +51,7 @@ impl Admission {
     }
 
     /// Takes other limits; those who are in stay.
-    pub(super) fn limit(&self, most: usize, most_per_client: usize) {
+    pub fn limit(&self, most: usize, most_per_client: usize) {
         let mut seats = self.seats();
         seats.most = most;
         seats.most_per_client = most_per_client;
@@ -58,7 +60,7 @@ impl Admission {
     }
 
     /// Waits until there is room.
-    pub(super) async fn room(&self) {
+    pub async fn room(&self) {
         loop {
             let mut told = pin!(self.room.notified());
             told.as_mut().enable();
@@ -70,7 +72,7 @@ impl Admission {
     }
 
     /// A seat, or `None` where the client has all that it may have.
-    pub(super) fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Seat> {
+    pub fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Seat> {
         let mut seats = self.seats();
         let most_per_client = seats.most_per_client;
         let own = seats.clients.get(&client).copied().unwrap_or(0);
