@@ -15,6 +15,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::Either;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper_util::client::legacy;
+use tokio_util::sync::CancellationToken;
 
 use super::super::respond::{Failure, Kind};
 use super::super::session::{Reached, Session};
@@ -190,6 +191,7 @@ fn passed_back(
         target,
         reached,
         sent,
+        cut: connection.proxy.cut.clone(),
         error: None,
     });
     let body = Counted {
@@ -220,6 +222,8 @@ struct End {
     target: Target,
     reached: Reached,
     sent: Arc<AtomicU64>,
+    /// Whether we were told to stop.
+    cut: CancellationToken,
     error: Option<String>,
 }
 
@@ -268,6 +272,7 @@ impl Drop for Counted {
         let ended = match end.error {
             Some(error) => Ended::Broken(Side::Origin, io::Error::other(error)),
             None if self.done || self.body.is_end_stream() => Ended::Closed,
+            None if end.cut.is_cancelled() => Ended::Cut,
             None => Ended::Broken(
                 Side::Client,
                 io::Error::other("the client did not take the whole answer"),

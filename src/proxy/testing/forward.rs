@@ -376,3 +376,21 @@ async fn other_settings_count_from_the_next_request_and_nothing_old_is_reused() 
             .starts_with("HTTP/1.1 403 ")
     );
 }
+
+#[tokio::test]
+async fn an_answer_that_a_stop_cuts_off_is_no_fault_of_the_client() {
+    let (origin, _heard) = scripted("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart").await;
+    let gate = Gate::new(settings(), [("slow.example:80", Ok(origin))]);
+    let mut client = TcpStream::connect(gate.forward().await).await.unwrap();
+    let request = b"GET http://slow.example/ HTTP/1.1\r\nHost: slow.example\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    assert!(head(&mut client).await.is_some());
+    gate.proxy.stop();
+    assert_eq!(gate.proxy.cut(), 1);
+    gate.counted("sekisho_sessions_active 0").await;
+    let failures = gate.metrics.encode();
+    assert!(
+        !failures.contains("sekisho_session_failures_total{"),
+        "{failures}"
+    );
+}
