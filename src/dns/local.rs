@@ -125,7 +125,7 @@ impl Zones {
         for path in paths {
             let Some(stem) = path
                 .file_name()
-                .map(|name| name.to_string_lossy())
+                .map(|name| name.to_string_lossy().to_ascii_lowercase())
                 .and_then(|name| name.strip_suffix(EXTENSION).map(str::to_owned))
             else {
                 continue;
