@@ -71,6 +71,34 @@ fn on_the_shared_port_the_host_decides() {
 }
 
 #[test]
+fn a_local_name_of_the_gate_is_the_gates_host_also_after_a_reload() {
+    let head = "$TTL 60\n@ SOA gate hostmaster 1 1 1 1 60\n@ NS gate\n";
+    let upstream = Upstream::start();
+    let shared = r#"["127.0.0.1:0"]"#;
+    let setup = |names: &str| {
+        Setup::new(&upstream)
+            .set("proxy.plain", shared)
+            .set("web.listen", shared)
+            .zone("home.arpa.zone", &format!("{head}{names}"))
+    };
+    let gate = Gate::start(&setup("gate A 127.0.0.1\nnas A 192.168.1.10\n"));
+    let to = gate.addr("plain");
+    assert_pac(
+        &get(to, "/proxy.pac", "gate.home.arpa").expect("a response"),
+        &gate,
+    );
+    let refused = get(to, "/proxy.pac", "nas.home.arpa").expect("a response");
+    assert_eq!(refused.status, 403, "the LAN is not carried to");
+    gate.reload(&setup("door A 127.0.0.1\n"), "reloaded");
+    assert_pac(
+        &get(to, "/proxy.pac", "door.home.arpa").expect("a response"),
+        &gate,
+    );
+    let gone = get(to, "/proxy.pac", "gate.home.arpa").expect("a response");
+    assert_eq!(gone.status, 502);
+}
+
+#[test]
 fn only_one_listener_is_bound_for_a_shared_address() {
     let upstream = Upstream::start();
     let shared = r#"["127.0.0.1:0"]"#;
