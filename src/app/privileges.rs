@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use nix::errno::Errno;
+use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
 
 /// Why privileges were not dropped.
@@ -57,6 +58,8 @@ pub(super) fn drop_to(user: &User) -> Result<(), PrivilegesError> {
     initgroups(&name, user.gid).map_err(failed("initgroups"))?;
     setgid(user.gid).map_err(failed("setgid"))?;
     setuid(user.uid).map_err(failed("setuid"))?;
+    // Not even a set-uid program would get it back.
+    set_no_new_privs().map_err(failed("prctl"))?;
     if !user.uid.is_root() && (is_root() || setuid(0.into()).is_ok()) {
         return Err(PrivilegesError::StillRoot(user.name.clone()));
     }

@@ -52,6 +52,7 @@ fn it_binds_its_ports_as_root_and_runs_as_nobody() {
             field(identity)
         );
     }
+    assert_eq!(field("NoNewPrivs:"), ["1"]);
     for capabilities in ["CapPrm:", "CapEff:"] {
         assert_eq!(field(capabilities), ["0000000000000000"], "{capabilities}");
     }
