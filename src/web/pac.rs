@@ -124,19 +124,25 @@ impl Pac<'_> {
 
     /// First and last addresses as numbers, because bit operations of the language are signed.
     fn near(&self) -> String {
-        let built_in = NEVER_OUTSIDE
+        let mut ranges: Vec<(u32, u32)> = NEVER_OUTSIDE
             .iter()
-            .map(|(first, last)| (u32::from_be_bytes(*first), u32::from_be_bytes(*last)));
-        let lan = self
-            .networks
-            .networks()
+            .map(|(first, last)| (u32::from_be_bytes(*first), u32::from_be_bytes(*last)))
+            .collect();
+        for network in self.networks.networks() {
+            let IpNet::V4(network) = network else {
+                continue;
+            };
+            let (first, last) = bounds(*network);
+            // Most LANs are private, which is in the list already.
+            if !ranges
+                .iter()
+                .any(|range| range.0 <= first && last <= range.1)
+            {
+                ranges.push((first, last));
+            }
+        }
+        let numbers: Vec<String> = ranges
             .iter()
-            .filter_map(|network| match network {
-                IpNet::V4(network) => Some(bounds(*network)),
-                IpNet::V6(_) => None,
-            });
-        let numbers: Vec<String> = built_in
-            .chain(lan)
             .map(|(first, last)| format!("{first}, {last}"))
             .collect();
         format!("[{}]", numbers.join(", "))
@@ -197,6 +203,7 @@ mod tests {
             domain: &name("Home.arpa."),
             networks: &Acl::new([
                 "203.0.113.0/24".parse().unwrap(),
+                "127.0.0.0/8".parse().unwrap(),
                 "2001:db8::/32".parse().unwrap(),
             ]),
             direct,
@@ -230,6 +237,24 @@ mod tests {
         for (host, got) in hosts.iter().zip(answers) {
             assert_eq!(got, answer, "{host}");
         }
+    }
+
+    #[test]
+    fn a_range_is_listed_once() {
+        let text = script(&[]);
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("var nearNetworks"));
+        let numbers: Vec<u32> = line
+            .unwrap()
+            .split(|letter: char| !letter.is_ascii_digit())
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        let mut pairs: Vec<_> = numbers.chunks(2).collect();
+        let all = pairs.len();
+        pairs.sort_unstable();
+        pairs.dedup();
+        assert_eq!(pairs.len(), all, "{line:?}");
     }
 
     #[test]
