@@ -60,7 +60,10 @@ impl State {
             view: View::new(config, zones, Arc::clone(&steering), resolver),
             live: Live {
                 dialer: Arc::new(dialer),
-                settings: Settings::new(&config.proxy, config.lan.networks.clone()),
+                settings: Settings {
+                    networks: config.lan.networks.clone(),
+                    proxy: config.proxy.clone(),
+                },
             },
             steering,
             own_names,

@@ -15,7 +15,6 @@ mod transparent;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
@@ -57,52 +56,8 @@ pub struct Live {
 pub struct Settings {
     /// The networks of the clients; anyone else is closed unread.
     pub networks: Acl,
-    /// Connections at once; more wait in the kernel.
-    pub max_sessions: usize,
-    /// Connections at once of one client; more are closed.
-    pub max_sessions_per_client: usize,
-    /// How long a session may stay silent.
-    pub idle_timeout: Duration,
-    /// How long a client may take to say where it wants to go.
-    pub sniff_timeout: Duration,
-    /// How many bytes a ClientHello may take.
-    pub sniff_bytes: usize,
-    /// The longest head of an HTTP message, in bytes; on the forward proxy at least 8,192.
-    pub header_bytes: usize,
-    /// The port of the origins that transparent TLS is taken to.
-    pub tls_origin_port: u16,
-    /// The port of the origins that transparent HTTP is taken to where Host names none.
-    pub plain_origin_port: u16,
-}
-
-impl Settings {
-    /// The settings that the configuration asks for.
-    pub fn new(proxy: &config::Proxy, networks: Acl) -> Self {
-        let config::Proxy {
-            http: _,
-            tls: _,
-            plain: _,
-            tls_origin_port,
-            plain_origin_port,
-            max_sessions,
-            max_sessions_per_client,
-            idle_timeout,
-            sniff_timeout,
-            sniff_bytes,
-            header_bytes,
-        } = *proxy;
-        Self {
-            networks,
-            max_sessions,
-            max_sessions_per_client,
-            idle_timeout,
-            sniff_timeout,
-            sniff_bytes,
-            header_bytes,
-            tls_origin_port,
-            plain_origin_port,
-        }
-    }
+    /// The rest, as configured; the listeners in it are bound elsewhere.
+    pub proxy: config::Proxy,
 }
 
 /// What a session takes once, at its beginning.
@@ -116,7 +71,7 @@ struct State {
 
 impl State {
     fn new(settings: Settings, dial: Arc<dyn Dial>) -> Arc<Self> {
-        let client = http::client(Arc::clone(&dial), settings.header_bytes);
+        let client = http::client(Arc::clone(&dial), settings.proxy.header_bytes);
         Arc::new(Self {
             settings,
             dial,
@@ -160,7 +115,10 @@ impl Proxy {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            admission: Admission::new(settings.max_sessions, settings.max_sessions_per_client),
+            admission: Admission::new(
+                settings.proxy.max_sessions,
+                settings.proxy.max_sessions_per_client,
+            ),
             live: ArcSwap::new(State::new(settings, dial)),
             carry,
             metrics,
@@ -176,8 +134,10 @@ impl Proxy {
     }
 
     fn put(&self, settings: Settings, dial: Arc<dyn Dial>) {
-        self.admission
-            .limit(settings.max_sessions, settings.max_sessions_per_client);
+        self.admission.limit(
+            settings.proxy.max_sessions,
+            settings.proxy.max_sessions_per_client,
+        );
         self.live.store(State::new(settings, dial));
     }
 

@@ -50,7 +50,7 @@ pub(super) async fn answer(
     let tunnel = Tunnel {
         session,
         target,
-        idle: state.settings.idle_timeout,
+        idle: state.settings.proxy.idle_timeout,
     };
     let proxy = Arc::clone(&connection.proxy);
     let seat = Arc::clone(&connection.seat);

@@ -47,7 +47,11 @@ pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) 
         end: None,
     });
     let asked = state.client.request(request);
-    let asked = patient(asked, &connection.activity, state.settings.idle_timeout);
+    let asked = patient(
+        asked,
+        &connection.activity,
+        state.settings.proxy.idle_timeout,
+    );
     let response = match connection.unless_gone(asked).await {
         Err(gone) => Err(gone),
         Ok(None) => Err(Failure::new(

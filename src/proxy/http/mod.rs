@@ -105,8 +105,8 @@ async fn exchange(
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(settings.sniff_timeout)
-        .max_buf_size(settings.header_bytes.max(SMALLEST_HEAD))
+        .header_read_timeout(settings.proxy.sniff_timeout)
+        .max_buf_size(settings.proxy.header_bytes.max(SMALLEST_HEAD))
         .half_close(true)
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(Wire(wire)), service)
@@ -123,7 +123,7 @@ async fn exchange(
                 served.as_mut().graceful_shutdown();
             }
             ended = &mut served => return ended.err().map(|error| (watched.upgrade(), error)),
-            () = tokio::time::sleep(settings.idle_timeout) => {
+            () = tokio::time::sleep(settings.proxy.idle_timeout) => {
                 // The timer starts anew only with a stop, so that this is at least one whole idle timeout after `seen`.
                 let now = activity.load(Ordering::Relaxed);
                 if seen.replace(now) == Some(now) {

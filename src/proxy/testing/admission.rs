@@ -21,7 +21,7 @@ async fn a_stranger_is_closed_unread() {
 #[tokio::test]
 async fn a_client_over_its_limit_is_closed_and_let_in_when_another_of_its_sessions_ended() {
     let mut settings = settings();
-    settings.max_sessions_per_client = 1;
+    settings.proxy.max_sessions_per_client = 1;
     let gate = Gate::new(settings, [("a.example:80", Ok(echo().await))]);
     let address = gate.plain(None).await;
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
@@ -47,7 +47,7 @@ async fn a_client_over_its_limit_is_closed_and_let_in_when_another_of_its_sessio
 #[tokio::test]
 async fn at_the_total_limit_connections_wait_until_one_ends_or_the_limit_is_raised() {
     let mut limits = settings();
-    limits.max_sessions = 1;
+    limits.proxy.max_sessions = 1;
     let gate = Gate::new(limits.clone(), [("a.example:80", Ok(echo().await))]);
     let address = gate.plain(None).await;
     let request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
@@ -62,7 +62,7 @@ async fn at_the_total_limit_connections_wait_until_one_ends_or_the_limit_is_rais
     assert!(second.is_err());
     drop(streams.remove(0));
     assert!(head(&mut streams[0]).await.is_some());
-    limits.max_sessions = 2;
+    limits.proxy.max_sessions = 2;
     let ways = Ways::new([("a.example:80", Ok(echo().await))]);
     gate.proxy.put(limits, Arc::new(ways));
     assert!(head(&mut streams[1]).await.is_some());

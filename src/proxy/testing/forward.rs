@@ -157,7 +157,7 @@ async fn what_a_proxy_cannot_do_is_explained() {
 #[tokio::test]
 async fn what_is_no_request_is_explained_and_counted() {
     let mut settings = settings();
-    settings.sniff_timeout = Duration::from_millis(200);
+    settings.proxy.sniff_timeout = Duration::from_millis(200);
     let gate = Gate::new(settings, []);
     let address = gate.forward().await;
     let long = format!(
@@ -243,7 +243,7 @@ async fn an_answer_in_a_coding_that_we_cannot_undo_is_not_passed_on() {
 async fn an_origin_that_stays_silent_is_told_as_504() {
     let (origin, _heard) = scripted("HTTP/1.1 103 Early Hints\r\n\r\n").await;
     let mut settings = settings();
-    settings.idle_timeout = Duration::from_millis(20);
+    settings.proxy.idle_timeout = Duration::from_millis(20);
     let gate = Gate::new(settings, [("a.example:80", Ok(origin))]);
     let words = "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n";
     let answer = exchange(gate.forward().await, words).await;
@@ -302,7 +302,7 @@ async fn bodies_stream_both_ways_and_are_counted() {
 async fn a_client_that_stops_reading_is_let_go_after_the_idle_timeout() {
     let (listener, origin) = listen().await;
     let mut settings = settings();
-    settings.idle_timeout = Duration::from_millis(50);
+    settings.proxy.idle_timeout = Duration::from_millis(50);
     let gate = Gate::new(settings, [("a.example:80", Ok(origin))]);
     let mut stream = connected(&gate).await;
     stream

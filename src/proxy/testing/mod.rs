@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::respond::{Failure, Kind};
 use super::seam::{Carry, Dial, Task};
 use super::{Proxy, Settings, Site};
+use crate::config;
 use crate::dial::{DialErrorKind, Dialed};
 use crate::net::{Acl, Family, Target};
 use crate::relay::{Carried, Ended};
@@ -132,14 +133,19 @@ impl Carry for Copy {
 pub(super) fn settings() -> Settings {
     Settings {
         networks: Acl::new(["127.0.0.0/8".parse().unwrap()]),
-        max_sessions: 100,
-        max_sessions_per_client: 100,
-        idle_timeout: Duration::from_secs(60),
-        sniff_timeout: Duration::from_secs(60),
-        sniff_bytes: 65_536,
-        header_bytes: 16_384,
-        tls_origin_port: 443,
-        plain_origin_port: 80,
+        proxy: config::Proxy {
+            http: Vec::new(),
+            tls: Vec::new(),
+            tls_origin_port: 443,
+            plain: Vec::new(),
+            plain_origin_port: 80,
+            max_sessions: 100,
+            max_sessions_per_client: 100,
+            idle_timeout: Duration::from_secs(60),
+            sniff_timeout: Duration::from_secs(60),
+            sniff_bytes: 65_536,
+            header_bytes: 16_384,
+        },
     }
 }
 

@@ -93,7 +93,7 @@ async fn failures_are_told_in_words_with_their_status() {
 #[tokio::test]
 async fn a_request_that_does_not_come_in_time_is_answered_408() {
     let mut settings = settings();
-    settings.sniff_timeout = Duration::from_millis(20);
+    settings.proxy.sniff_timeout = Duration::from_millis(20);
     let gate = Gate::new(settings, []);
     let answer = exchange(gate.plain(None).await, "GET / HT").await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");

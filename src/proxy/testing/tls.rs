@@ -67,7 +67,7 @@ async fn what_is_not_tls_is_closed_without_a_word_and_broken_tls_with_an_alert()
 #[tokio::test]
 async fn a_hello_longer_than_the_limit_is_refused() {
     let mut settings = settings();
-    settings.sniff_bytes = 64;
+    settings.proxy.sniff_bytes = 64;
     let gate = Gate::new(settings, []);
     assert_eq!(answer(&gate, &HELLO[..64]).await, alert(50));
 }
@@ -75,7 +75,7 @@ async fn a_hello_longer_than_the_limit_is_refused() {
 #[tokio::test]
 async fn a_client_that_says_nothing_in_time_is_let_go() {
     let mut settings = settings();
-    settings.sniff_timeout = Duration::from_millis(20);
+    settings.proxy.sniff_timeout = Duration::from_millis(20);
     let gate = Gate::new(settings, []);
     assert_eq!(answer(&gate, &HELLO[..20]).await, alert(80));
     assert_eq!(answer(&gate, b"").await, b"");

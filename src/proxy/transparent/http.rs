@@ -32,10 +32,10 @@ pub(in crate::proxy) async fn serve(
     let reading = Box::pin(super::sniff(
         &mut stream,
         &mut bytes,
-        settings.header_bytes,
-        settings.sniff_timeout,
+        settings.proxy.header_bytes,
+        settings.proxy.sniff_timeout,
         |new| new.contains(&b'\n'),
-        |bytes| answer(bytes, settings.plain_origin_port),
+        |bytes| answer(bytes, settings.proxy.plain_origin_port),
     ));
     let Some(sniffed) = proxy.cut.run_until_cancelled(reading).await else {
         return;

@@ -92,7 +92,7 @@ async fn carry(
     target: &Target,
     read: BytesMut,
 ) -> Result<(), (TcpStream, Failure)> {
-    let idle = state.settings.idle_timeout;
+    let idle = state.settings.proxy.idle_timeout;
     let begun = async {
         let mut dialed = state.dial.dial(target).await?;
         match tokio::time::timeout(idle, dialed.stream.write_all(&read)).await {

@@ -26,8 +26,8 @@ pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     let reading = Box::pin(super::sniff(
         &mut stream,
         &mut bytes,
-        settings.sniff_bytes,
-        settings.sniff_timeout,
+        settings.proxy.sniff_bytes,
+        settings.proxy.sniff_timeout,
         |_| true,
         answer,
     ));
@@ -41,7 +41,7 @@ pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     let session = Session::begin(Arc::clone(&proxy.metrics), client, Inbound::Tls);
     let (stream, failure) = match sniffed.and_then(|answer| answer) {
         Ok(host) => {
-            let target = Target::new(host, settings.tls_origin_port);
+            let target = Target::new(host, settings.proxy.tls_origin_port);
             match super::carry(&proxy, &state, &session, stream, &target, bytes).await {
                 Ok(()) => return,
                 Err((stream, failure)) => {
