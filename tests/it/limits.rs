@@ -219,3 +219,30 @@ fn queries_beyond_the_bound_are_dropped_and_counted() {
         assert!(begun.elapsed() < PATIENCE, "the place was never given back");
     }
 }
+
+#[test]
+fn a_reload_lets_those_in_who_waited_at_the_old_bounds() {
+    let (upstream, gate, _origin, target) = home(|setup| {
+        setup
+            .set("proxy.max-sessions", "1")
+            .set("dns.max-connections", "1")
+    });
+    let _session = tunnel(gate.addr("http"), &target);
+    let mut session = connect(gate.addr("http"));
+    let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    session.write_all(head.as_bytes()).unwrap();
+    let question = Ask::new("www.origin.example", RecordType::A).bytes();
+    let length = u16::try_from(question.len()).unwrap().to_be_bytes();
+    let framed = [&length[..], &question].concat();
+    let mut held = connect(gate.addr("dns-tcp"));
+    held.write_all(&framed).unwrap();
+    held.read_exact(&mut [0; 2]).unwrap();
+    let mut asking = connect(gate.addr("dns-tcp"));
+    asking.write_all(&framed).unwrap();
+    assert_silent(&mut session);
+    gate.reload(&Setup::new(&upstream), "reloaded");
+    let mut status = [0; 12];
+    session.read_exact(&mut status).unwrap();
+    assert!(status.ends_with(b"200"));
+    asking.read_exact(&mut [0; 2]).unwrap();
+}

@@ -23,6 +23,7 @@ mod guard;
 mod http;
 mod itself;
 mod limits;
+mod log;
 mod matrix;
 mod pac;
 mod reload;
