@@ -47,6 +47,10 @@ fn full() -> (Cache, Vec<(Question, Arc<Answer>)>, Instant) {
         min_ttl: Duration::ZERO,
         max_ttl: HOUR,
         max_negative_ttl: HOUR,
+        bytes: 1 << 30,
+        stale: Duration::ZERO,
+        prefetch: false,
+        nxdomain_cut: false,
     });
     let pairs: Vec<_> = (0..2 * ENTRIES)
         .map(|index| {

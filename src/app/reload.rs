@@ -69,10 +69,7 @@ fn apply(running: &mut Running, config: Config, state: State) {
         own_names,
     } = state;
     running.own_names.store(own_names);
-    running
-        .kept
-        .resolver
-        .reconfigure(&config.dns.upstream, &config.dns.cache);
+    running.kept.resolver.reconfigure(&config.dns);
     running.dns.replace(view);
     running.proxy.replace(live);
     running
@@ -92,6 +89,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     let Config {
         path: _,
         user,
+        state,
         lan:
             Lan {
                 address,
@@ -102,9 +100,20 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
         dns:
             Dns {
                 listen: dns_listen,
+                tls: dns_tls,
+                certificate: _,
                 zones: _,
                 zones_required: _,
+                hosts: _,
+                leases: _,
+                dnssec: _,
+                trust_anchor: _,
+                rebind_allow: _,
+                version: _,
+                identity: _,
                 max_queries: _,
+                max_queries_per_client: _,
+                rate_limit: _,
                 max_connections: _,
                 tcp_idle_timeout: _,
                 upstream: _,
@@ -131,11 +140,17 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
             listen: web_listen,
             admin,
         },
-        log: Log { level: _, format },
+        log: Log {
+            level: _,
+            format,
+            queries: _,
+        },
     } = new;
     keep(&mut kept, "user", user, &old.user);
+    keep(&mut kept, "state", state, &old.state);
     keep(&mut kept, "lan.address", address, &old.lan.address);
     keep(&mut kept, "dns.listen", dns_listen, &old.dns.listen);
+    keep(&mut kept, "dns.tls", dns_tls, &old.dns.tls);
     keep(&mut kept, "proxy.http", http, &old.proxy.http);
     keep(&mut kept, "proxy.tls", tls, &old.proxy.tls);
     keep(&mut kept, "proxy.plain", plain, &old.proxy.plain);

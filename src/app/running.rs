@@ -114,11 +114,7 @@ impl App {
             .first()
             .and_then(|listener| listener.local_addr().ok());
         let metrics = Arc::new(Metrics::new());
-        let resolver = Arc::new(Resolver::new(
-            &config.dns.upstream,
-            &config.dns.cache,
-            Arc::clone(&metrics),
-        ));
+        let resolver = Arc::new(Resolver::new(&config.dns, Arc::clone(&metrics)));
         let kept = Kept {
             resolver,
             metrics: Arc::clone(&metrics),

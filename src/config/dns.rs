@@ -1,11 +1,14 @@
-//! PURE. `[dns]`, `[dns.upstream]` and `[dns.cache]`.
+//! PURE. `[dns]`: how clients are answered.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hickory_proto::rr::Name;
+
+use super::cache::Cache;
 use super::file::Section;
 use super::lan::Listening;
+use super::upstream::Upstream;
 use super::value::{self, Wrong};
 use crate::net::ListenAddr;
 
@@ -14,15 +17,37 @@ use crate::net::ListenAddr;
 pub struct Dns {
     /// Where clients ask, over UDP and TCP alike.
     pub listen: Vec<ListenAddr>,
+    /// Where clients ask over TLS (RFC 7858).
+    pub tls: Vec<ListenAddr>,
+    /// The certificate for them and its key; `None`: a self-signed one.
+    pub certificate: Option<Certificate>,
     /// The folder of `NAME.zone` files; `None` where there is no configuration file that it could stand beside.
     pub zones: Option<PathBuf>,
     /// Whether the file named the folder; the default one may be missing.
     pub zones_required: bool,
+    /// Hosts files to answer from.
+    pub hosts: Vec<PathBuf>,
+    /// DHCP lease files to answer from.
+    pub leases: Vec<PathBuf>,
+    /// Whether answers are validated (RFC 4035).
+    pub dnssec: bool,
+    /// A file of DS or DNSKEY records that are trusted; `None`: those of the root, built in.
+    pub trust_anchor: Option<PathBuf>,
+    /// Domains that may carry private addresses.
+    pub rebind_allow: Vec<Name>,
+    /// What `version.bind` is told (class CH); `None`: nothing.
+    pub version: Option<String>,
+    /// What `id.server` and `hostname.bind` are told (class CH, RFC 4892); `None`: nothing.
+    pub identity: Option<String>,
     /// Queries in flight; more are dropped, as a full socket buffer would.
     pub max_queries: usize,
-    /// Open TCP connections; more wait in the kernel.
+    /// Queries in flight of one client; more are dropped.
+    pub max_queries_per_client: usize,
+    /// Queries a second of one client, over a second or so; more are refused. 0: no limit.
+    pub rate_limit: u32,
+    /// Open TCP and TLS connections; more wait in the kernel.
     pub max_connections: usize,
-    /// How long a TCP connection may stay silent (RFC 7766 section 6.2.3).
+    /// How long a connection may stay silent (RFC 7766 section 6.2.3).
     pub tcp_idle_timeout: Duration,
     /// The servers that we ask.
     pub upstream: Upstream,
@@ -30,48 +55,14 @@ pub struct Dns {
     pub cache: Cache,
 }
 
-/// The servers that we ask, in order.
+/// A certificate for DNS over TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// The servers; the first that answers is used.
-    pub servers: Vec<Server>,
-    /// How long one server may take for one query.
-    pub timeout: Duration,
+pub struct Certificate {
+    /// The PEM file of the certificate and what leads to its root.
+    pub chain: PathBuf,
+    /// The PEM file of its private key.
+    pub key: PathBuf,
 }
-
-/// One server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Server {
-    /// How to ask.
-    pub transport: Transport,
-    /// Where.
-    pub address: SocketAddr,
-}
-
-/// How a server is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// UDP, and TCP after a truncated answer.
-    Udp,
-    /// TCP.
-    Tcp,
-}
-
-/// The cache's bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cache {
-    /// Answers held at most.
-    pub entries: usize,
-    /// Shortest time an answer is kept.
-    pub min_ttl: Duration,
-    /// Longest time an answer is kept.
-    pub max_ttl: Duration,
-    /// Longest time that "there is no such thing" is kept.
-    pub max_negative_ttl: Duration,
-}
-
-/// The port of DNS (RFC 1035 section 4.2).
-const PORT: u16 = 53;
 
 impl Dns {
     /// Reads `[dns]`; `folder` is where the configuration file stands.
@@ -82,19 +73,43 @@ impl Dns {
         resolv_conf: &str,
     ) -> Option<Self> {
         let listen = listening.read(&mut section, "listen", &["lan:53"]);
+        let tls = listening.read(&mut section, "tls", &[]);
+        let chain = section.text("tls-certificate", "", |text| optional_path(text, folder));
+        let key = section.text("tls-key", "", |text| optional_path(text, folder));
+        let certificate = certificate(&section, chain.flatten(), key.flatten());
         let zones_required = section.is_written("zones");
         let zones = section.text("zones", "zones", |text| Ok(PathBuf::from(text)));
+        let hosts = section.texts("hosts", &[], |text| value::path(text, folder));
+        let leases = section.texts("leases", &[], |text| value::path(text, folder));
+        let dnssec = section.flag("dnssec", false);
+        let trust_anchor = section.text("trust-anchor", "", |text| optional_path(text, folder));
+        let rebind_allow = section.texts("rebind-allow", &[], value::domain);
+        let version = section.text("version", "", value::character_string);
+        let identity = section.text("identity", "", value::character_string);
         let max_queries = section.number("max-queries", 4096, 1..1_000_001);
+        let max_queries_per_client = section.number("max-queries-per-client", 1024, 1..1_000_001);
+        let rate_limit = section.number("rate-limit", 0, 0..10_000_001);
         let max_connections = section.number("max-connections", 512, 1..100_001);
         let tcp_idle_timeout = section.text("tcp-idle-timeout", "10s", value::some_duration);
-        let upstream = Upstream::read(section.section("upstream"), &listen, resolv_conf);
+        let upstream = Upstream::read(section.section("upstream"), &listen, folder, resolv_conf);
         let cache = Cache::read(section.section("cache"));
         section.finish();
         Some(Self {
             listen,
+            tls,
+            certificate: certificate?,
             zones: folder.zip(zones).map(|(folder, zones)| folder.join(zones)),
             zones_required,
+            hosts,
+            leases,
+            dnssec,
+            trust_anchor: trust_anchor?,
+            rebind_allow,
+            version: version?,
+            identity: identity?,
             max_queries: max_queries as usize,
+            max_queries_per_client: max_queries_per_client as usize,
+            rate_limit,
             max_connections: max_connections as usize,
             tcp_idle_timeout: tcp_idle_timeout?,
             upstream: upstream?,
@@ -103,105 +118,32 @@ impl Dns {
     }
 }
 
-impl Upstream {
-    fn read(mut section: Section<'_, '_>, own: &[ListenAddr], resolv_conf: &str) -> Option<Self> {
-        let is_own = |server: &Server| own.contains(&ListenAddr(server.address));
-        let servers = section.texts("servers", &["auto"], |text| {
-            if text == "auto" {
-                let mut servers = nameservers(resolv_conf);
-                if servers.is_empty() {
-                    return Err(Wrong::new(
-                        "`auto` found no server in /etc/resolv.conf",
-                        "write the servers to ask, such as [\"192.168.1.1\"]",
-                    ));
-                }
-                servers.retain(|server| !is_own(server));
-                if servers.is_empty() {
-                    return Err(Wrong::new(
-                        "`auto` found no server but the gate itself in /etc/resolv.conf",
-                        "write the servers to ask, such as [\"192.168.1.1\"]",
-                    ));
-                }
-                return Ok(servers);
-            }
-            let server = value::server(text)?;
-            if is_own(&server) {
-                return Err(Wrong::new(
-                    format!("`{text}` is the gate itself"),
-                    "write the servers that it asks, such as [\"192.168.1.1\"]",
-                ));
-            }
-            Ok(vec![server])
-        });
-        let servers: Vec<Server> = servers.into_iter().flatten().collect();
-        if servers.is_empty() && section.is_empty_list("servers") {
-            section.report(
-                "servers",
-                Wrong::new("there is no server to ask", "write [\"auto\"] or addresses"),
-            );
-        }
-        let timeout = section.text("timeout", "2s", value::some_duration);
-        section.finish();
-        Some(Self {
-            servers,
-            timeout: timeout?,
-        })
+/// A file, where one is named.
+fn optional_path(text: &str, folder: Option<&Path>) -> Result<Option<PathBuf>, Wrong> {
+    match text {
+        "" => Ok(None),
+        text => value::path(text, folder).map(Some),
     }
 }
 
-impl Cache {
-    fn read(mut section: Section<'_, '_>) -> Option<Self> {
-        let entries = section.number("entries", 100_000, 0..100_000_001);
-        let min_ttl = section.text("min-ttl", "0s", value::duration);
-        let max_ttl = section.text("max-ttl", "1d", value::duration);
-        let max_negative_ttl = section.text("max-negative-ttl", "1h", value::duration);
-        if let (Some(min), Some(max)) = (min_ttl, max_ttl)
-            && min > max
-        {
-            section.report(
-                "min-ttl",
-                Wrong::new("it is longer than max-ttl", "write a shorter one"),
-            );
-        }
-        section.finish();
-        Some(Self {
-            entries: entries as usize,
-            min_ttl: min_ttl?,
-            max_ttl: max_ttl?,
-            max_negative_ttl: max_negative_ttl?,
-        })
-    }
-}
-
-/// The servers of a resolv.conf, in its order. Link-local ones need an interface, which hickory cannot be told: they
-/// are passed over.
-fn nameservers(resolv_conf: &str) -> Vec<Server> {
-    resolv_conf
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some("nameserver")).then(|| words.next())?
-        })
-        .filter_map(|address| address.parse().ok())
-        .map(|address| Server {
-            transport: Transport::Udp,
-            address: SocketAddr::new(address, PORT),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn resolv_conf_names_servers_in_order() {
-        let text = "# made by hand\nsearch home.arpa\nnameserver 192.168.1.1\n nameserver\t2001:db8::1 # second\n\
-                    nameserver fe80::1%eth0\nnameserver\noptions edns0\n";
-        let servers: Vec<String> = nameservers(text)
-            .iter()
-            .map(|server| server.address.to_string())
-            .collect();
-        assert_eq!(servers, ["192.168.1.1:53", "[2001:db8::1]:53"]);
-    }
+/// Both files or none.
+fn certificate(
+    section: &Section<'_, '_>,
+    chain: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Option<Option<Certificate>> {
+    let (key, missing) = match (chain, key) {
+        (Some(chain), Some(key)) => return Some(Some(Certificate { chain, key })),
+        (None, None) => return Some(None),
+        (Some(_), None) => ("tls-certificate", "tls-key"),
+        (None, Some(_)) => ("tls-key", "tls-certificate"),
+    };
+    section.report(
+        key,
+        Wrong::new(
+            format!("dns.{missing} is not there"),
+            "name both files, or none for a self-signed certificate",
+        ),
+    );
+    None
 }

@@ -178,6 +178,22 @@ impl<'r, 't> Section<'r, 't> {
         self.parsed(key, &text, parse)
     }
 
+    /// A text that must be there, parsed; `example` is told where it is not.
+    pub(super) fn needed_text<T>(
+        &mut self,
+        key: &'static str,
+        example: &'static str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        if self.is_written(key) {
+            return self.text(key, example, parse);
+        }
+        self.known.push(key);
+        let write = format!("write {key} = \"{example}\"");
+        self.report(key, Wrong::new("it is missing", write));
+        None
+    }
+
     /// A list of texts, each parsed; the texts that are wrong are reported one by one.
     pub(super) fn texts<T>(
         &mut self,

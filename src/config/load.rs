@@ -93,22 +93,23 @@ impl Config {
         }
         let mut top = Section::top(&reader, tables.get_ref());
         let user = top.text("user", "nobody", |text| Ok(text.to_owned()));
-        let (lan, listening) = Lan::read(top.section("lan"), interfaces);
+        let state = top.text("state", "auto", |text| Ok(text.to_owned()));
         let folder = path.and_then(Path::parent);
+        let (lan, listening) = Lan::read(top.section("lan"), interfaces);
         let dns = Dns::read(top.section("dns"), &listening, folder, resolv_conf);
-        let steer = Steer::read(top.section("steer"));
+        let steer = Steer::read(top.section("steer"), folder);
         let mode = steer.as_ref().map(|steer| steer.mode);
         let rules: Option<Vec<Rule>> = top
             .sections("rule")
             .into_iter()
-            .map(|section| Rule::read(section, mode))
+            .map(|section| Rule::read(section, mode, folder))
             .collect();
         let proxy = Proxy::read(top.section("proxy"), listening);
         let egress = Egress::read(top.section("egress"));
         let web = Web::read(top.section("web"), listening);
         let log = Log::read(top.section("log"));
-        if let (Some(proxy), Some(mode)) = (&proxy, mode) {
-            check_listeners(&top, proxy, &web, mode);
+        if let (Some(dns), Some(proxy), Some(mode)) = (&dns, &proxy, mode) {
+            check_listeners(&top, dns, proxy, &web, mode);
             check_steering(&top, proxy, mode);
         }
         top.finish();
@@ -120,6 +121,7 @@ impl Config {
             Some(Self {
                 path: path.map(Path::to_owned),
                 user: user.filter(|user| !user.is_empty()),
+                state: state_folder(&state?, folder),
                 lan: lan?,
                 dns: dns?,
                 steer: steer?,
@@ -135,11 +137,21 @@ impl Config {
     }
 }
 
+/// Where `auto` is the folder `state` beside the configuration; `app` prefers what the service manager offers.
+fn state_folder(text: &str, folder: Option<&Path>) -> Option<PathBuf> {
+    match text {
+        "auto" => folder.map(|folder| folder.join("state")),
+        text => Some(folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text))),
+    }
+}
+
 /// Reports listeners of different kinds on one address: only `web.listen` and `proxy.plain` can share one.
-fn check_listeners(top: &Section<'_, '_>, proxy: &Proxy, web: &Web, mode: Mode) {
+fn check_listeners(top: &Section<'_, '_>, dns: &Dns, proxy: &Proxy, web: &Web, mode: Mode) {
     let plain: &[ListenAddr] = if mode == Mode::Off { &[] } else { &proxy.plain };
     let tls: &[ListenAddr] = if mode == Mode::Off { &[] } else { &proxy.tls };
     let kinds = [
+        ("dns.listen", dns.listen.as_slice()),
+        ("dns.tls", dns.tls.as_slice()),
         ("proxy.http", proxy.http.as_slice()),
         ("proxy.tls", tls),
         ("proxy.plain", plain),

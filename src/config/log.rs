@@ -12,6 +12,8 @@ pub struct Log {
     pub level: LevelFilter,
     /// How a line is written.
     pub format: Format,
+    /// Whether every query of a client is told, with its answer.
+    pub queries: bool,
 }
 
 /// How a line is written.
@@ -40,10 +42,12 @@ impl Log {
         let format = section.text("format", "text", |text| {
             value::word(text, &[("text", Format::Text), ("json", Format::Json)])
         });
+        let queries = section.flag("queries", false);
         section.finish();
         Some(Self {
             level: level?,
             format: format?,
+            queries,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Two steps: [`file`](self) reads what the TOML says; each section turns its part into the types here and reports
 //! every [`Problem`] it finds, all at once. Only `app` and `cli` load it; everyone else takes the section it needs.
 
+mod cache;
 mod dns;
 mod egress;
 mod file;
@@ -13,12 +14,14 @@ mod problem;
 mod proxy;
 mod show;
 mod steer;
+mod upstream;
 mod value;
 mod web;
 
 use std::path::PathBuf;
 
-pub use dns::{Cache, Dns, Server, Transport, Upstream};
+pub use cache::Cache;
+pub use dns::{Certificate, Dns};
 pub use egress::Egress;
 pub use lan::Lan;
 pub use load::{ConfigError, TEMPLATE, locate};
@@ -27,6 +30,7 @@ pub use problem::{Problem, Problems};
 pub use proxy::Proxy;
 pub use show::Shown;
 pub use steer::{Aaaa, Mode, Names, Rule, RuleSteer, Steer};
+pub use upstream::{Server, Strategy, Transport, Upstream, UpstreamZone};
 pub use web::Web;
 
 /// Everything that the gate was told, complete and checked.
@@ -36,6 +40,8 @@ pub struct Config {
     pub path: Option<PathBuf>,
     /// The user to become once every socket is bound, where started as root; `None` stays root.
     pub user: Option<String>,
+    /// The folder of what must outlast a restart; `None` where there is no place for it.
+    pub state: Option<PathBuf>,
     /// The LAN and the gate's place in it.
     pub lan: Lan,
     /// The DNS side.

@@ -1,5 +1,6 @@
 //! PURE. The configuration in force, as TOML that can be read back, with every `auto` filled in.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
@@ -7,7 +8,10 @@ use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::log::LEVELS;
-use super::{Aaaa, Config, Format, Mode, Names, Rule, RuleSteer, Server, Transport};
+use super::{
+    Aaaa, Cache, Config, Dns, Format, Mode, Names, Rule, RuleSteer, Server, Strategy, Upstream,
+    UpstreamZone,
+};
 use crate::net::{Acl, ListenAddr};
 
 /// A [`Config`] as it would stand in a file; serialize it to show it.
@@ -15,6 +19,8 @@ use crate::net::{Acl, ListenAddr};
 #[serde(rename_all = "kebab-case")]
 pub struct Shown {
     user: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
     lan: LanShown,
     dns: DnsShown,
     steer: SteerShown,
@@ -41,7 +47,19 @@ struct DnsShown {
     listen: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     zones: Option<String>,
+    tls: Vec<String>,
+    tls_certificate: String,
+    tls_key: String,
+    hosts: Vec<String>,
+    leases: Vec<String>,
+    dnssec: bool,
+    trust_anchor: String,
+    rebind_allow: Vec<String>,
+    version: String,
+    identity: String,
     max_queries: usize,
+    max_queries_per_client: usize,
+    rate_limit: u32,
     max_connections: usize,
     tcp_idle_timeout: String,
     upstream: UpstreamShown,
@@ -52,16 +70,31 @@ struct DnsShown {
 #[serde(rename_all = "kebab-case")]
 struct UpstreamShown {
     servers: Vec<String>,
+    strategy: &'static str,
     timeout: String,
+    ca: Vec<String>,
+    case_randomization: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    zone: Vec<UpstreamZoneShown>,
+}
+
+#[derive(Debug, Serialize)]
+struct UpstreamZoneShown {
+    domain: String,
+    servers: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct CacheShown {
     entries: usize,
+    bytes: String,
     min_ttl: String,
     max_ttl: String,
     max_negative_ttl: String,
+    stale: String,
+    prefetch: bool,
+    nxdomain_cut: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,6 +105,8 @@ struct SteerShown {
     ttl: String,
     never: Vec<String>,
     always: Vec<String>,
+    never_files: Vec<String>,
+    always_files: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,6 +114,8 @@ struct SteerShown {
 struct RuleShown {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     domains: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    domain_files: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     clients: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,6 +162,7 @@ struct WebShown {
 struct LogShown {
     level: &'static str,
     format: &'static str,
+    queries: bool,
 }
 
 impl Config {
@@ -133,6 +171,7 @@ impl Config {
         let Self {
             path: _,
             user,
+            state,
             lan,
             dns,
             steer,
@@ -144,32 +183,14 @@ impl Config {
         } = self;
         Shown {
             user: user.clone().unwrap_or_default(),
+            state: state.as_ref().map(|folder| folder.display().to_string()),
             lan: LanShown {
                 address: lan.address.to_string(),
                 networks: networks(&lan.networks),
                 domain: name(&lan.domain),
                 allow_public: lan.allow_public,
             },
-            dns: DnsShown {
-                listen: listeners(&dns.listen),
-                zones: dns
-                    .zones
-                    .as_ref()
-                    .map(|folder| folder.display().to_string()),
-                max_queries: dns.max_queries,
-                max_connections: dns.max_connections,
-                tcp_idle_timeout: duration(dns.tcp_idle_timeout),
-                upstream: UpstreamShown {
-                    servers: dns.upstream.servers.iter().map(server).collect(),
-                    timeout: duration(dns.upstream.timeout),
-                },
-                cache: CacheShown {
-                    entries: dns.cache.entries,
-                    min_ttl: duration(dns.cache.min_ttl),
-                    max_ttl: duration(dns.cache.max_ttl),
-                    max_negative_ttl: duration(dns.cache.max_negative_ttl),
-                },
-            },
+            dns: dns_shown(dns),
             steer: SteerShown {
                 mode: steer.mode,
                 names: match (steer.mode, steer.names) {
@@ -180,6 +201,8 @@ impl Config {
                 ttl: duration(steer.ttl),
                 never: names(&steer.never),
                 always: names(&steer.always),
+                never_files: paths(&steer.never_files),
+                always_files: paths(&steer.always_files),
             },
             proxy: ProxyShown {
                 http: listeners(&proxy.http),
@@ -211,15 +234,115 @@ impl Config {
                     Format::Text => "text",
                     Format::Json => "json",
                 },
+                queries: log.queries,
             },
             rule: rules.iter().map(rule).collect(),
         }
     }
 }
 
+fn dns_shown(dns: &Dns) -> DnsShown {
+    let Dns {
+        listen,
+        tls,
+        certificate,
+        zones,
+        zones_required: _,
+        hosts,
+        leases,
+        dnssec,
+        trust_anchor,
+        rebind_allow,
+        version,
+        identity,
+        max_queries,
+        max_queries_per_client,
+        rate_limit,
+        max_connections,
+        tcp_idle_timeout,
+        upstream,
+        cache,
+    } = dns;
+    let file = |path: Option<&PathBuf>| path.map(|path| path.display().to_string());
+    let chain = certificate.as_ref().map(|certificate| &certificate.chain);
+    let key = certificate.as_ref().map(|certificate| &certificate.key);
+    DnsShown {
+        listen: listeners(listen),
+        zones: file(zones.as_ref()),
+        tls: listeners(tls),
+        tls_certificate: file(chain).unwrap_or_default(),
+        tls_key: file(key).unwrap_or_default(),
+        hosts: paths(hosts),
+        leases: paths(leases),
+        dnssec: *dnssec,
+        trust_anchor: file(trust_anchor.as_ref()).unwrap_or_default(),
+        rebind_allow: names(rebind_allow),
+        version: version.clone().unwrap_or_default(),
+        identity: identity.clone().unwrap_or_default(),
+        max_queries: *max_queries,
+        max_queries_per_client: *max_queries_per_client,
+        rate_limit: *rate_limit,
+        max_connections: *max_connections,
+        tcp_idle_timeout: duration(*tcp_idle_timeout),
+        upstream: upstream_shown(upstream),
+        cache: cache_shown(cache),
+    }
+}
+
+fn upstream_shown(upstream: &Upstream) -> UpstreamShown {
+    let Upstream {
+        servers,
+        strategy,
+        timeout,
+        ca,
+        case_randomization,
+        zones,
+    } = upstream;
+    let zone = |zone: &UpstreamZone| UpstreamZoneShown {
+        domain: name(&zone.domain),
+        servers: zone.servers.iter().map(server).collect(),
+    };
+    UpstreamShown {
+        servers: servers.iter().map(server).collect(),
+        strategy: match strategy {
+            Strategy::Fastest => "fastest",
+            Strategy::Ordered => "ordered",
+            Strategy::Race => "race",
+        },
+        timeout: duration(*timeout),
+        ca: paths(ca),
+        case_randomization: *case_randomization,
+        zone: zones.iter().map(zone).collect(),
+    }
+}
+
+fn cache_shown(cache: &Cache) -> CacheShown {
+    let Cache {
+        entries,
+        bytes: most,
+        min_ttl,
+        max_ttl,
+        max_negative_ttl,
+        stale,
+        prefetch,
+        nxdomain_cut,
+    } = cache;
+    CacheShown {
+        entries: *entries,
+        bytes: bytes(*most),
+        min_ttl: duration(*min_ttl),
+        max_ttl: duration(*max_ttl),
+        max_negative_ttl: duration(*max_negative_ttl),
+        stale: duration(*stale),
+        prefetch: *prefetch,
+        nxdomain_cut: *nxdomain_cut,
+    }
+}
+
 fn rule(rule: &Rule) -> RuleShown {
     RuleShown {
         domains: names(&rule.domains),
+        domain_files: paths(&rule.domain_files),
         clients: rule.clients.as_ref().map(networks),
         aaaa: rule.aaaa.map(|aaaa| match aaaa {
             Aaaa::Withhold => "withhold",
@@ -252,11 +375,24 @@ fn name(name: &Name) -> String {
     }
 }
 
+fn paths(paths: &[PathBuf]) -> Vec<String> {
+    paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect()
+}
+
 fn server(server: &Server) -> String {
-    match server.transport {
-        Transport::Udp => format!("udp://{}", server.address),
-        Transport::Tcp => format!("tcp://{}", server.address),
-    }
+    let Server {
+        transport,
+        address,
+        name,
+        path,
+    } = server;
+    let scheme = transport.scheme();
+    let path = path.as_deref().unwrap_or_default();
+    let name = name.as_ref().map(|name| format!("#{name}"));
+    format!("{scheme}://{address}{path}{}", name.unwrap_or_default())
 }
 
 /// In the largest unit that holds it without a rest.

@@ -1,5 +1,6 @@
 //! PURE. `[steer]` and `[[rule]]`: which names go through the gate, and which AAAA are withheld.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
@@ -22,6 +23,10 @@ pub struct Steer {
     pub never: Vec<Name>,
     /// Suffixes always steered.
     pub always: Vec<Name>,
+    /// Files of more suffixes never steered, one a line.
+    pub never_files: Vec<PathBuf>,
+    /// Files of more suffixes always steered.
+    pub always_files: Vec<PathBuf>,
 }
 
 /// How clients are pointed to the gate by DNS.
@@ -48,8 +53,10 @@ pub enum Names {
 /// An exception; every matcher that is present must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Suffixes; empty matches every name.
+    /// Suffixes; where there are neither these nor files of them, every name matches.
     pub domains: Vec<Name>,
+    /// Files of more suffixes, one a line.
+    pub domain_files: Vec<PathBuf>,
     /// Clients; `None` matches every client.
     pub clients: Option<Acl>,
     /// What becomes of AAAA; `None` leaves it to the default (withhold).
@@ -78,7 +85,7 @@ pub enum RuleSteer {
 
 impl Steer {
     /// Reads `[steer]`.
-    pub(super) fn read(mut section: Section<'_, '_>) -> Option<Self> {
+    pub(super) fn read(mut section: Section<'_, '_>, folder: Option<&Path>) -> Option<Self> {
         let mode = section.text("mode", "ipv6-only", |text| {
             value::word(
                 text,
@@ -113,6 +120,8 @@ impl Steer {
         let ttl = section.text("ttl", "60s", value::some_duration);
         let never = section.texts("never", &[], value::domain);
         let always = section.texts("always", &[], value::domain);
+        let never_files = section.texts("never-files", &[], |text| value::path(text, folder));
+        let always_files = section.texts("always-files", &[], |text| value::path(text, folder));
         if mode == Some(Mode::Off) && !always.is_empty() {
             section.report(
                 "always",
@@ -138,16 +147,23 @@ impl Steer {
             ttl: ttl?,
             never,
             always,
+            never_files,
+            always_files,
         })
     }
 }
 
 impl Rule {
     /// Reads one `[[rule]]`.
-    pub(super) fn read(mut section: Section<'_, '_>, mode: Option<Mode>) -> Option<Self> {
+    pub(super) fn read(
+        mut section: Section<'_, '_>,
+        mode: Option<Mode>,
+        folder: Option<&Path>,
+    ) -> Option<Self> {
         let domains = section.texts("domains", &[], value::domain);
+        let domain_files = section.texts("domain-files", &[], |text| value::path(text, folder));
         let clients = section.texts("clients", &[], value::network);
-        for key in ["domains", "clients"] {
+        for key in ["domains", "domain-files", "clients"] {
             if section.is_empty_list(key) {
                 section.report(
                     key,
@@ -195,6 +211,7 @@ impl Rule {
         section.finish();
         Some(Self {
             domains,
+            domain_files,
             clients: has_clients.then(|| Acl::new(clients)),
             aaaa: aaaa?,
             steer: steer?,

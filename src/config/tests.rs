@@ -105,7 +105,9 @@ fn the_manual_says_the_defaults() {
 fn what_is_shown_can_be_read_back() {
     let text = "user = \"\"\n[steer]\nmode = \"address\"\nnames = \"ipv6\"\nalways = [\"a.example\"]\n\
         [[rule]]\ndomains = [\"b.example\"]\nclients = [\"192.168.1.0/24\"]\naaaa = \"pass\"\n\
-        [[rule]]\nsteer = \"never\"\n[dns.upstream]\nservers = [\"tcp://[2001:db8::1]:53\"]\n\
+        [[rule]]\nsteer = \"never\"\n[dns.upstream]\n\
+        servers = [\"tcp://[2001:db8::1]:53\", \"https://192.0.2.1/q#dns.example\"]\nca = [\"ca.pem\"]\n\
+        [[dns.upstream.zone]]\ndomain = \"corp.example\"\nservers = [\"10.0.0.53\"]\n\
         [dns.cache]\nmin-ttl = \"1500ms\"\n";
     let mut config = parse(text).unwrap();
     let shown = toml::to_string(&config.shown()).unwrap();
@@ -120,7 +122,7 @@ fn what_is_shown_can_be_read_back() {
 fn every_problem_is_reported_at_once_with_its_line() {
     let found = problems(
         "usr = \"x\"\n[lan]\naddress = \"nowhere\"\nnetwork = [\"192.168.1.0/24\"]\n[dns]\nmax-queries = 0\n\
-         listen = [\"53\", \"127.0.0.1:53\"]\n[dns.upstream]\nservers = [\"tls://9.9.9.9\", 5]\ntimeout = \"2\"\n\
+         listen = [\"53\", \"127.0.0.1:53\"]\n[dns.upstream]\nservers = [\"tls://dns.quad9.net\", 5]\ntimeout = \"2\"\n\
          [egress]\nattempt-delay = \"5s\"\n[proxi]\n",
     );
     let expected = [
@@ -130,7 +132,7 @@ fn every_problem_is_reported_at_once_with_its_line() {
         "line 6: dns.max-queries: `0` does not fit; write a number from 1 to 1000000",
         "line 7: dns.listen: `53` is not an address to listen on; write \"lan:PORT\" or \"ADDRESS:PORT\", such as \"lan:53\" or \"127.0.0.1:5353\"",
         "line 9: dns.upstream.servers: `5` does not fit; write a text in quotes",
-        "line 9: dns.upstream.servers: `tls://` is not a transport that this version speaks; write udp:// or tcp://, or the address alone",
+        "line 9: dns.upstream.servers: `tls://dns.quad9.net` is not a DNS server by its address; write the address, and the certificate's name after #, such as \"tls://9.9.9.9#dns.quad9.net\" or \"https://1.1.1.1/dns-query#cloudflare-dns.com\"",
         "line 10: dns.upstream.timeout: `2` is not a duration; write a whole number and a unit (ms, s, m, h, d), such as \"250ms\" or \"2s\"",
         "line 12: egress.attempt-delay: `5s` is not from 10 ms to 2 s, as RFC 8305 asks; write a duration such as \"250ms\"",
         "line 13: proxi: there is no such key at the top level; write `proxy`, or take it out",

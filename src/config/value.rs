@@ -1,12 +1,13 @@
 //! PURE. The values of the configuration: durations, sizes, addresses, networks, names and servers.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
 use ipnet::IpNet;
 
-use super::dns::{Server, Transport};
+use super::upstream::{Server, Transport};
 use crate::net::{Host, ListenAddr};
 
 /// What is wrong with a value, and what to write instead.
@@ -184,34 +185,68 @@ pub(super) fn name(text: &str) -> Result<Name, Wrong> {
     }
 }
 
-/// `"192.0.2.1"`, `"192.0.2.1:5353"`, `"[2001:db8::1]:53"`, `"udp://..."`, `"tcp://..."`.
+/// `"192.0.2.1"`, `"[2001:db8::1]:53"`, `"tcp://192.0.2.1:5353"`, `"tls://9.9.9.9#dns.quad9.net"`,
+/// `"https://1.1.1.1/dns-query#cloudflare-dns.com"`, `"quic://..."`, `"h3://..."`.
+///
+/// The host is always an address, because there is nobody yet who could resolve a name; the name that the certificate
+/// must have follows `#`.
 pub(super) fn server(text: &str) -> Result<Server, Wrong> {
+    const SCHEMES: [Transport; 6] = [
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Https,
+        Transport::Quic,
+        Transport::H3,
+    ];
     let (transport, rest) = match text.split_once("://") {
         None => (Transport::Udp, text),
-        Some(("udp", rest)) => (Transport::Udp, rest),
-        Some(("tcp", rest)) => (Transport::Tcp, rest),
-        Some((scheme, _)) => {
-            return Err(Wrong::new(
-                format!("`{scheme}://` is not a transport that this version speaks"),
-                "write udp:// or tcp://, or the address alone",
+        Some((scheme, rest)) => {
+            let known = SCHEMES.into_iter().find(|known| known.scheme() == scheme);
+            let transport = known.ok_or_else(|| {
+                Wrong::new(
+                    format!("`{scheme}://` is not a transport"),
+                    "write udp://, tcp://, tls://, https://, quic:// or h3://, or the address alone",
+                )
+            })?;
+            (transport, rest)
+        }
+    };
+    let (rest, name) = match rest.split_once('#') {
+        Some((rest, name)) => (rest, Some(certificate_name(text, transport, name)?)),
+        None => (rest, None),
+    };
+    let over_http = matches!(transport, Transport::Https | Transport::H3);
+    let (host, path) = match rest.split_once('/') {
+        Some((host, path)) if over_http && !path.is_empty() => (host, Some(format!("/{path}"))),
+        Some((host, "")) => (host, over_http.then(|| "/dns-query".to_owned())),
+        None => (rest, over_http.then(|| "/dns-query".to_owned())),
+        Some(_) => {
+            return Err(Wrong::value(
+                text,
+                "a DNS server: only https:// and h3:// have a path",
+                "the address alone",
             ));
         }
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let bare = rest
-        .strip_prefix('[')
-        .and_then(|inner| inner.strip_suffix(']'))
-        .unwrap_or(rest);
-    let address = match bare.parse::<IpAddr>() {
-        Ok(address) => SocketAddr::new(address.to_canonical(), 53),
-        Err(_) => rest.parse::<SocketAddr>().map_err(|_| {
-            Wrong::value(
-                text,
+    if let Some(path) = &path
+        && !path.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(Wrong::value(text, "a URL", "its path without spaces"));
+    }
+    let address = server_address(host, transport.port()).ok_or_else(|| {
+        let (what, example) = match transport {
+            Transport::Udp | Transport::Tcp => (
                 "a DNS server",
                 "an address, such as \"192.0.2.1\", \"[2001:db8::1]:53\" or \"tcp://192.0.2.1\"",
-            )
-        })?,
-    };
+            ),
+            _ => (
+                "a DNS server by its address",
+                "the address, and the certificate's name after #, such as \"tls://9.9.9.9#dns.quad9.net\" or \"https://1.1.1.1/dns-query#cloudflare-dns.com\"",
+            ),
+        };
+        Wrong::value(text, what, example)
+    })?;
     if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
         return Err(Wrong::value(
             text,
@@ -219,7 +254,66 @@ pub(super) fn server(text: &str) -> Result<Server, Wrong> {
             "its own address, such as \"192.0.2.1\"",
         ));
     }
-    Ok(Server { transport, address })
+    Ok(Server {
+        transport,
+        address,
+        name,
+        path,
+    })
+}
+
+/// An address, with a port where one is written.
+fn server_address(text: &str, port: u16) -> Option<SocketAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(text);
+    match bare.parse::<IpAddr>() {
+        Ok(address) => Some(SocketAddr::new(address.to_canonical(), port)),
+        Err(_) => text.parse().ok(),
+    }
+}
+
+/// What follows `#` in the URL of a server.
+fn certificate_name(text: &str, transport: Transport, name: &str) -> Result<String, Wrong> {
+    if !transport.is_encrypted() {
+        return Err(Wrong::value(
+            text,
+            "encrypted, so there is no certificate that a name could be compared with",
+            "the address alone, or tls:// or https://",
+        ));
+    }
+    match Host::parse(name) {
+        Ok(Host::Name(_)) => Ok(name.trim_end_matches('.').to_ascii_lowercase()),
+        _ => Err(Wrong::value(
+            name,
+            "a name that a certificate could have",
+            "the server's name after #, such as \"tls://9.9.9.9#dns.quad9.net\"",
+        )),
+    }
+}
+
+/// A file, relative to the folder of the configuration.
+pub(super) fn path(text: &str, folder: Option<&Path>) -> Result<PathBuf, Wrong> {
+    if text.is_empty() {
+        return Err(Wrong::value(
+            text,
+            "a file",
+            "its path, such as \"/etc/hosts\"",
+        ));
+    }
+    Ok(folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text)))
+}
+
+/// A text that fits one DNS character-string (RFC 1035 section 3.3); `""` is none.
+pub(super) fn character_string(text: &str) -> Result<Option<String>, Wrong> {
+    if text.len() > 255 {
+        return Err(Wrong::new(
+            "the text has more than 255 bytes",
+            "write a shorter one",
+        ));
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
 /// One of a few words.
@@ -325,6 +419,14 @@ mod tests {
             ("[2001:db8::1]:5353", Transport::Udp, "[2001:db8::1]:5353"),
             ("udp://192.0.2.1:5353", Transport::Udp, "192.0.2.1:5353"),
             ("tcp://192.0.2.1/", Transport::Tcp, "192.0.2.1:53"),
+            ("tls://9.9.9.9", Transport::Tls, "9.9.9.9:853"),
+            (
+                "quic://[2001:db8::1]:8853",
+                Transport::Quic,
+                "[2001:db8::1]:8853",
+            ),
+            ("https://1.1.1.1/dns-query", Transport::Https, "1.1.1.1:443"),
+            ("h3://1.1.1.1", Transport::H3, "1.1.1.1:443"),
         ] {
             let server = server(text).unwrap();
             assert_eq!(
@@ -336,7 +438,12 @@ mod tests {
         for text in [
             "",
             "dns.example",
-            "tls://9.9.9.9",
+            "tls://dns.quad9.net",
+            "tls://9.9.9.9#",
+            "tls://9.9.9.9/dns-query",
+            "udp://9.9.9.9#dns.quad9.net",
+            "https://1.1.1.1/dns query",
+            "ftp://192.0.2.1",
             "192.0.2.1:0",
             "0.0.0.0",
             "192.0.2.1:99999",
@@ -344,6 +451,20 @@ mod tests {
         ] {
             assert!(server(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn encrypted_servers_have_a_certificate_name_and_perhaps_a_path() {
+        let quad9 = server("tls://9.9.9.9#DNS.quad9.net").unwrap();
+        assert_eq!(quad9.name.as_deref(), Some("dns.quad9.net"));
+        assert_eq!(quad9.path, None);
+        let google = server("https://[2001:4860:4860::8888]/resolve#dns.google").unwrap();
+        assert_eq!(google.path.as_deref(), Some("/resolve"));
+        let bare = server("h3://1.1.1.1").unwrap();
+        assert_eq!(
+            (bare.name, bare.path.as_deref()),
+            (None, Some("/dns-query"))
+        );
     }
 
     #[test]

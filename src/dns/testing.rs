@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
+use hickory_proto::dnssec::Algorithm;
+use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG, SigInput};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::NULL;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType, SerialNumber};
 
 use super::handler::View;
 use super::local::Zones;
@@ -161,16 +163,21 @@ fn sign(section: &mut Vec<Record>) {
         .map(|record| (record.name.clone(), record.record_type()))
         .collect();
     for (owner, covered) in sets {
-        let mut data = u16::from(covered).to_be_bytes().to_vec();
-        data.extend([8; 30]);
-        section.push(Record::from_rdata(
-            owner,
-            300,
-            RData::Unknown {
-                code: RecordType::RRSIG,
-                rdata: NULL::with(data),
+        let signature = RRSIG::from_sig(
+            SigInput {
+                type_covered: covered,
+                algorithm: Algorithm::ED25519,
+                num_labels: owner.num_labels(),
+                original_ttl: 300,
+                sig_expiration: SerialNumber::new(0),
+                sig_inception: SerialNumber::new(0),
+                key_tag: 0,
+                signer_name: Name::root(),
             },
-        ));
+            vec![8; 64],
+        );
+        let data = RData::DNSSEC(DNSSECRData::RRSIG(signature));
+        section.push(Record::from_rdata(owner, 300, data));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Called by `pipeline` on what `resolve` gave.
 
+use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
@@ -64,17 +65,12 @@ pub(super) fn withhold(draft: Draft, soa: Record) -> Draft {
     draft
 }
 
-/// The type that a signature covers: the first two octets of RRSIG's data (RFC 4034 section 3.1.1).
+/// The type that a signature covers (RFC 4034 section 3.1.1).
 pub(super) fn type_covered(record: &Record) -> Option<RecordType> {
     match &record.data {
-        RData::Unknown {
-            code: RecordType::RRSIG,
-            rdata,
-        } => match rdata.anything.first_chunk::<2>() {
-            Some(octets) => Some(RecordType::from(u16::from_be_bytes(*octets))),
-            None => Some(RecordType::ZERO),
-        },
-        _ => None,
+        RData::DNSSEC(DNSSECRData::RRSIG(signature)) => Some(signature.input().type_covered),
+        // One that could not be read is a signature still.
+        _ => (record.record_type() == RecordType::RRSIG).then_some(RecordType::ZERO),
     }
 }
 

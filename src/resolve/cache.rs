@@ -282,6 +282,10 @@ mod tests {
         min_ttl: Duration::ZERO,
         max_ttl: Duration::from_secs(86_400),
         max_negative_ttl: Duration::from_secs(3_600),
+        bytes: 1 << 20,
+        stale: Duration::ZERO,
+        prefetch: false,
+        nxdomain_cut: false,
     };
 
     #[expect(clippy::disallowed_methods, reason = "any start will do")]

@@ -26,7 +26,7 @@ use tracing::debug;
 use self::answer::{chain_end, negative_soa};
 use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
 use self::upstreams::Upstreams;
-use crate::config::{Cache, Upstream};
+use crate::config::Dns;
 use crate::net::Family;
 use crate::telemetry::{Metrics, UpstreamLabels};
 
@@ -102,10 +102,10 @@ pub struct Resolver {
 
 impl Resolver {
     /// A resolver with an empty cache.
-    pub fn new(upstream: &Upstream, cache: &Cache, metrics: Arc<Metrics>) -> Self {
+    pub fn new(dns: &Dns, metrics: Arc<Metrics>) -> Self {
         Self {
-            upstreams: ArcSwap::from_pointee(Upstreams::new(upstream, Arc::clone(&metrics))),
-            cache: Arc::new(ArcSwap::from_pointee(cache::Cache::new(*cache))),
+            upstreams: ArcSwap::from_pointee(Upstreams::new(&dns.upstream, Arc::clone(&metrics))),
+            cache: Arc::new(ArcSwap::from_pointee(cache::Cache::new(dns.cache))),
             flights: Arc::new(Flights::new(MAX_FLIGHTS)),
             metrics,
         }
@@ -113,7 +113,10 @@ impl Resolver {
 
     /// Takes other servers and bounds from now on; what is cached stays. Questions in flight end with the servers
     /// they began with.
-    pub fn reconfigure(&self, upstream: &Upstream, cache: &Cache) {
+    pub fn reconfigure(&self, dns: &Dns) {
+        let Dns {
+            upstream, cache, ..
+        } = dns;
         if self.upstreams.load().config() != upstream {
             let upstreams = Upstreams::new(upstream, Arc::clone(&self.metrics));
             self.upstreams.store(Arc::new(upstreams));

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 use super::{Question, ResolveError, Resolver};
-use crate::config::{Cache, Server, Transport, Upstream};
-use crate::net::Family;
+use crate::config::{Config, Dns, Server, Strategy, Transport};
+use crate::net::{Family, Interfaces};
 use crate::telemetry::{Metrics, UpstreamLabels};
 
 /// What a scripted server does with a query.
@@ -90,6 +90,8 @@ impl Scripted {
         Server {
             transport,
             address: self.address,
+            name: None,
+            path: None,
         }
     }
 }
@@ -155,22 +157,23 @@ fn question(text: &str) -> Question {
     }
 }
 
-const CACHE: Cache = Cache {
-    entries: 1000,
-    min_ttl: Duration::ZERO,
-    max_ttl: Duration::from_secs(86_400),
-    max_negative_ttl: Duration::from_secs(3_600),
-};
-
 /// Long, so that a busy machine fails no test; those that wait for it shorten it.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The defaults with these servers, asked in this order.
+fn settings(servers: &[Server], timeout: Duration) -> Dns {
+    let interfaces = Interfaces::of(&[("eth0", "192.168.1.2/24")], Some("eth0"));
+    let config = Config::parse("", None, &interfaces, "nameserver 192.0.2.53\n");
+    let mut dns = config.unwrap().dns;
+    dns.upstream.servers = servers.to_vec();
+    dns.upstream.strategy = Strategy::Ordered;
+    dns.upstream.timeout = timeout;
+    dns
+}
+
 fn resolver(servers: &[Server], timeout: Duration) -> Arc<Resolver> {
-    let upstream = Upstream {
-        servers: servers.to_vec(),
-        timeout,
-    };
-    Arc::new(Resolver::new(&upstream, &CACHE, Arc::new(Metrics::new())))
+    let metrics = Arc::new(Metrics::new());
+    Arc::new(Resolver::new(&settings(servers, timeout), metrics))
 }
 
 async fn looked_up(resolver: &Resolver, text: &str) -> Vec<RData> {
@@ -258,10 +261,12 @@ async fn a_server_without_a_port_open_is_passed_over() {
     let gone = Server {
         transport: Transport::Tcp,
         address: closed.local_addr().unwrap(),
+        name: None,
+        path: None,
     };
     drop(closed);
     let second = Scripted::start(|_, query| good(query, 2)).await;
-    let both = resolver(&[gone, second.on(Transport::Udp)], TIMEOUT);
+    let both = resolver(&[gone.clone(), second.on(Transport::Udp)], TIMEOUT);
     assert_eq!(looked_up(&both, "a.example.").await, [address(2)]);
     let alone = resolver(&[gone], TIMEOUT);
     let error = alone.lookup(&question("a.example.")).await;
@@ -318,6 +323,8 @@ async fn many_silent_servers_take_no_longer_than_one() {
             .map(|socket| Server {
                 transport: Transport::Udp,
                 address: socket.local_addr().unwrap(),
+                name: None,
+                path: None,
             })
             .collect();
         let resolver = resolver(&servers, timeout);
@@ -374,7 +381,7 @@ async fn a_truncated_answer_is_asked_for_again_over_tcp() {
             message.metadata.truncation = true;
             vec![Reply::Send(message)]
         }
-        Transport::Tcp => good(query, 1),
+        _ => good(query, 1),
     })
     .await;
     let resolver = resolver(&[server.on(Transport::Udp)], TIMEOUT);
@@ -392,7 +399,7 @@ async fn a_server_whose_tcp_does_not_work_is_left_for_that_question_only() {
                 vec![Reply::Send(message)]
             }
             Transport::Udp => good(query, 1),
-            Transport::Tcp => vec![Reply::Close],
+            _ => vec![Reply::Close],
         }
     })
     .await;
@@ -639,15 +646,9 @@ async fn other_servers_after_a_reload_and_the_cache_stays() {
     let second = Scripted::start(|_, query| good(query, 2)).await;
     let resolver = resolver(&[first.on(Transport::Udp)], TIMEOUT);
     assert_eq!(looked_up(&resolver, "a.example.").await, [address(1)]);
-    let upstream = Upstream {
-        servers: vec![second.on(Transport::Udp)],
-        timeout: TIMEOUT,
-    };
-    let cache = Cache {
-        entries: 10,
-        ..CACHE
-    };
-    resolver.reconfigure(&upstream, &cache);
+    let mut other = settings(&[second.on(Transport::Udp)], TIMEOUT);
+    other.cache.entries = 10;
+    resolver.reconfigure(&other);
     assert_eq!(looked_up(&resolver, "a.example.").await, [address(1)]);
     assert_eq!(looked_up(&resolver, "b.example.").await, [address(2)]);
 }

@@ -93,10 +93,10 @@ struct Progress {
 
 impl Client {
     /// A client that has opened nothing yet.
-    pub(super) fn new(server: Server, timeout: Duration) -> Self {
+    pub(super) fn new(server: &Server, timeout: Duration) -> Self {
         let link = |config| Link::new(server.address, config, timeout);
         Self {
-            server,
+            server: server.clone(),
             timeout,
             permits: Semaphore::new(MAX_QUERIES),
             udp: link(ConnectionConfig::udp()),
@@ -346,8 +346,10 @@ mod tests {
         let server = Server {
             transport: Transport::Udp,
             address: SocketAddr::from(([127, 0, 0, 1], 9)),
+            name: None,
+            path: None,
         };
-        let client = Client::new(server, Duration::from_secs(2));
+        let client = Client::new(&server, Duration::from_secs(2));
         assert_eq!(client.permits.forget_permits(MAX_QUERIES), MAX_QUERIES);
         let question = Question {
             name: Name::root(),

@@ -42,7 +42,7 @@ impl Upstreams {
         let servers = config.servers.iter();
         Self {
             clients: servers
-                .map(|server| Arc::new(Client::new(*server, config.timeout)))
+                .map(|server| Arc::new(Client::new(server, config.timeout)))
                 .collect(),
             health: Arc::new(Mutex::new(Health::new(config.servers.len()))),
             config: config.clone(),

@@ -147,91 +147,24 @@ impl Site {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::super::DRAIN;
     use super::super::tests::{exchange, fetch};
     use super::*;
-    use crate::config::{
-        Cache, Config, Dns, Egress, Format, Log, Mode, Names, Proxy, Steer, Upstream, Web,
-    };
-    use crate::net::{Acl, Family, bind_tcp};
+    use crate::config::Config;
+    use crate::net::{Acl, Interfaces, bind_tcp};
 
     fn config(networks: &[&str], never: &[&str]) -> Config {
-        let time = Duration::from_secs(1);
-        let lan = Lan {
-            address: "192.168.1.1".parse().unwrap(),
-            networks: Acl::new(networks.iter().map(|network| network.parse().unwrap())),
-            domain: Name::from_ascii("home.arpa.").unwrap(),
-            allow_public: false,
-        };
-        let upstream = Upstream {
-            servers: Vec::new(),
-            timeout: time,
-        };
-        let cache = Cache {
-            entries: 1,
-            min_ttl: time,
-            max_ttl: time,
-            max_negative_ttl: time,
-        };
-        let never = never
-            .iter()
-            .map(|name| Name::from_ascii(name).unwrap())
-            .collect();
-        Config {
-            path: None,
-            user: None,
-            lan,
-            dns: Dns {
-                listen: Vec::new(),
-                zones: None,
-                zones_required: false,
-                max_queries: 1,
-                max_connections: 1,
-                tcp_idle_timeout: time,
-                upstream,
-                cache,
-            },
-            steer: Steer {
-                mode: Mode::Address,
-                names: Names::All,
-                ttl: time,
-                never,
-                always: Vec::new(),
-            },
-            rules: Vec::new(),
-            proxy: Proxy {
-                http: Vec::new(),
-                tls: Vec::new(),
-                tls_origin_port: 443,
-                plain: Vec::new(),
-                plain_origin_port: 80,
-                max_sessions: 1,
-                max_sessions_per_client: 1,
-                idle_timeout: time,
-                sniff_timeout: time,
-                sniff_bytes: 1,
-                header_bytes: 1,
-            },
-            egress: Egress {
-                prefer: Family::V6,
-                attempt_delay: time,
-                connect_timeout: time,
-                allow: Acl::default(),
-                deny: Acl::default(),
-            },
-            web: Web {
-                listen: Vec::new(),
-                admin: Vec::new(),
-            },
-            log: Log {
-                level: tracing_subscriber::filter::LevelFilter::INFO,
-                format: Format::Text,
-            },
-        }
+        let interfaces = Interfaces::of(&[("eth0", "192.168.1.1/24")], Some("eth0"));
+        let text = "[steer]\nmode = \"address\"\n";
+        let config = Config::parse(text, None, &interfaces, "nameserver 192.0.2.53\n");
+        let mut config = config.unwrap();
+        config.lan.networks = Acl::new(networks.iter().map(|network| network.parse().unwrap()));
+        let never = never.iter().map(|name| Name::from_ascii(name).unwrap());
+        config.steer.never = never.collect();
+        config
     }
 
     fn site(networks: &[&str]) -> Arc<Site> {

@@ -136,6 +136,7 @@ async fn a_service_binding_of_a_steered_name_is_one_record_of_what_the_gate_carr
 async fn rules_and_lists_decide_for_whom_a_name_is_steered() {
     let mut config = config(Mode::Address, Names::All);
     config.rules.push(Rule {
+        domain_files: Vec::new(),
         domains: vec![name("both.example.")],
         clients: None,
         aaaa: None,

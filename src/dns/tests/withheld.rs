@@ -120,6 +120,7 @@ async fn a_soa_that_fails_or_never_comes_is_replaced_in_time() {
 async fn a_rule_passes_aaaa_to_its_clients_and_names_only() {
     let mut config = config(Mode::Ipv6Only, Names::All);
     config.rules.push(Rule {
+        domain_files: Vec::new(),
         domains: vec![name("both.example.")],
         clients: None,
         aaaa: Some(Aaaa::Pass),
