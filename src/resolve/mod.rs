@@ -2,7 +2,7 @@
 //! stands in front of this, and `dial` for the sessions.
 //!
 //! A question goes to the [`cache`], then to the exchange in flight for the same question (`coalesce`), then to the
-//! servers in their order (`upstreams`), each over UDP and TCP (`upstream`); what comes back is reduced to what was
+//! servers of its domain (`upstreams`), each over UDP and TCP (`upstream`); what comes back is reduced to what was
 //! asked (`answer`).
 
 mod answer;
@@ -26,6 +26,7 @@ use tracing::debug;
 use self::answer::{chain_end, negative_soa};
 use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
 use self::upstreams::Upstreams;
+pub use self::upstreams::{Counts, ServerState, ServerStatus};
 use crate::config::Dns;
 use crate::net::Family;
 use crate::telemetry::{Metrics, UpstreamLabels};
@@ -117,9 +118,9 @@ impl Resolver {
         let Dns {
             upstream, cache, ..
         } = dns;
-        if self.upstreams.load().config() != upstream {
-            let upstreams = Upstreams::new(upstream, Arc::clone(&self.metrics));
-            self.upstreams.store(Arc::new(upstreams));
+        let asked = self.upstreams.load();
+        if asked.config() != upstream {
+            self.upstreams.store(Arc::new(asked.changed(upstream)));
         }
         let held = self.cache.load();
         if held.bounds() != cache {
@@ -127,6 +128,21 @@ impl Resolver {
             count_entries(&self.metrics, &resized);
             self.cache.store(Arc::new(resized));
         }
+    }
+
+    /// Whether every server for this question is known not to answer now.
+    pub fn known_dead(&self, question: &Question) -> bool {
+        self.upstreams.load().known_dead(question)
+    }
+
+    /// Whether a name lies in a domain with servers of its own.
+    pub fn has_own_servers(&self, name: &Name) -> bool {
+        self.upstreams.load().has_own_servers(name)
+    }
+
+    /// How the servers are.
+    pub fn servers(&self) -> Vec<ServerStatus> {
+        self.upstreams.load().servers()
     }
 
     /// The answer to a question, from the cache or from upstream.

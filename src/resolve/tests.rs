@@ -20,7 +20,7 @@ use crate::telemetry::{Metrics, UpstreamLabels};
 
 /// What a scripted server does with a query.
 #[derive(Clone)]
-enum Reply {
+pub(super) enum Reply {
     /// Sends this.
     Send(Message),
     /// Over TCP: ends the connection.
@@ -30,15 +30,15 @@ enum Reply {
 type Seen = Arc<Mutex<Vec<(Transport, Message)>>>;
 
 /// A server on one port for UDP and TCP; ends when dropped.
-struct Scripted {
-    address: SocketAddr,
+pub(super) struct Scripted {
+    pub(super) address: SocketAddr,
     seen: Seen,
     connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
 impl Scripted {
-    async fn start<S>(script: S) -> Self
+    pub(super) async fn start<S>(script: S) -> Self
     where
         S: Fn(Transport, &Message) -> Vec<Reply> + Clone + Send + Sync + 'static,
     {
@@ -81,12 +81,20 @@ impl Scripted {
         }
     }
 
-    fn count(&self, transport: Transport) -> usize {
+    /// Queries over this transport, probes aside.
+    pub(super) fn count(&self, transport: Transport) -> usize {
         let seen = self.seen.lock().unwrap();
-        seen.iter().filter(|(by, _)| *by == transport).count()
+        let counts = |(by, query): &&(_, _)| *by == transport && !is_probe(query);
+        seen.iter().filter(counts).count()
     }
 
-    fn on(&self, transport: Transport) -> Server {
+    /// Probes, over any transport.
+    pub(super) fn probes(&self) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|(_, query)| is_probe(query)).count()
+    }
+
+    pub(super) fn on(&self, transport: Transport) -> Server {
         Server {
             transport,
             address: self.address,
@@ -94,6 +102,10 @@ impl Scripted {
             path: None,
         }
     }
+}
+
+fn is_probe(query: &Message) -> bool {
+    query.queries[0].name.is_root() && query.queries[0].query_type == RecordType::NS
 }
 
 async fn converse<S>(mut stream: TcpStream, script: S, log: Seen)
@@ -117,11 +129,11 @@ where
     }
 }
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
 }
 
-fn address(last: u8) -> RData {
+pub(super) fn address(last: u8) -> RData {
     RData::A(Ipv4Addr::new(192, 0, 2, last).into())
 }
 
@@ -129,26 +141,26 @@ fn cname(owner: &str, target: &str) -> Record {
     Record::from_rdata(name(owner), 60, RData::CNAME(CNAME(name(target))))
 }
 
-fn reply(query: &Message) -> Message {
+pub(super) fn reply(query: &Message) -> Message {
     let mut message = Message::response(query.metadata.id, query.metadata.op_code);
     message.queries = query.queries.clone();
     message
 }
 
-fn good(query: &Message, last: u8) -> Vec<Reply> {
+pub(super) fn good(query: &Message, last: u8) -> Vec<Reply> {
     let mut message = reply(query);
     let owner = query.queries[0].name.clone();
     message.add_answer(Record::from_rdata(owner, 60, address(last)));
     vec![Reply::Send(message)]
 }
 
-fn code(query: &Message, rcode: ResponseCode) -> Vec<Reply> {
+pub(super) fn code(query: &Message, rcode: ResponseCode) -> Vec<Reply> {
     let mut message = reply(query);
     message.metadata.response_code = rcode;
     vec![Reply::Send(message)]
 }
 
-fn question(text: &str) -> Question {
+pub(super) fn question(text: &str) -> Question {
     Question {
         name: name(text),
         record_type: RecordType::A,
@@ -158,10 +170,10 @@ fn question(text: &str) -> Question {
 }
 
 /// Long, so that a busy machine fails no test; those that wait for it shorten it.
-const TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The defaults with these servers, asked in this order.
-fn settings(servers: &[Server], timeout: Duration) -> Dns {
+pub(super) fn settings(servers: &[Server], timeout: Duration) -> Dns {
     let interfaces = Interfaces::of(&[("eth0", "192.168.1.2/24")], Some("eth0"));
     let config = Config::parse("", None, &interfaces, "nameserver 192.0.2.53\n");
     let mut dns = config.unwrap().dns;
@@ -176,7 +188,7 @@ fn resolver(servers: &[Server], timeout: Duration) -> Arc<Resolver> {
     Arc::new(Resolver::new(&settings(servers, timeout), metrics))
 }
 
-async fn looked_up(resolver: &Resolver, text: &str) -> Vec<RData> {
+pub(super) async fn looked_up(resolver: &Resolver, text: &str) -> Vec<RData> {
     let answer = resolver.lookup(&question(text)).await.unwrap();
     answer
         .answers
@@ -185,7 +197,7 @@ async fn looked_up(resolver: &Resolver, text: &str) -> Vec<RData> {
         .collect()
 }
 
-fn outcomes(resolver: &Resolver, outcome: &'static str) -> u64 {
+pub(super) fn outcomes(resolver: &Resolver, outcome: &'static str) -> u64 {
     let labels = UpstreamLabels { outcome };
     resolver
         .metrics
@@ -531,7 +543,7 @@ async fn a_tcp_connection_closed_between_queries_is_opened_again() {
 #[tokio::test]
 async fn a_silent_tcp_connection_is_given_up_for_a_new_one() {
     let server = Scripted::start(|_, query| {
-        if query.queries[0].name == name("lost.example.") {
+        if query.queries[0].name == name("lost.example.") || is_probe(query) {
             vec![]
         } else {
             good(query, 1)

@@ -189,6 +189,12 @@ pub struct Metrics {
     pub cache_evictions: Counter,
     /// Queries to upstreams.
     pub upstream_queries: By<UpstreamLabels, Counter>,
+    /// Queries that found out whether a server is back, or there at all.
+    pub upstream_probes: Counter,
+    /// Upstreams that are down now.
+    pub upstreams_down: Gauge,
+    /// From a query to an upstream to its good answer, connection included.
+    pub upstream_seconds: Histogram,
     /// Sessions begun.
     pub sessions: By<InboundLabels, Counter>,
     /// Sessions open now.
@@ -224,6 +230,11 @@ const CONNECT_BUCKETS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
+/// Bucket bounds for answers of upstreams, in seconds: a resolver on the LAN up to the default timeout.
+const UPSTREAM_BUCKETS: [f64; 11] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
 impl Metrics {
     /// A table with everything at zero.
     pub fn new() -> Self {
@@ -242,6 +253,9 @@ impl Metrics {
             cache_entries: Gauge::default(),
             cache_evictions: Counter::default(),
             upstream_queries: By::default(),
+            upstream_probes: Counter::default(),
+            upstreams_down: Gauge::default(),
+            upstream_seconds: Histogram::new(UPSTREAM_BUCKETS),
             sessions: By::default(),
             sessions_active: Gauge::default(),
             sessions_refused: By::default(),
@@ -324,6 +338,22 @@ impl Metrics {
             "upstream_queries",
             "Queries to upstreams by outcome",
             self.upstream_queries.clone(),
+        );
+        registry.register(
+            "upstream_probes",
+            "Queries to upstreams that were down or slow, to find out how they are",
+            self.upstream_probes.clone(),
+        );
+        registry.register(
+            "upstreams_down",
+            "Upstreams that are down now",
+            self.upstreams_down.clone(),
+        );
+        registry.register_with_unit(
+            "upstream",
+            "Time to a good answer of an upstream",
+            Unit::Seconds,
+            self.upstream_seconds.clone(),
         );
         registry.register(
             "sessions",

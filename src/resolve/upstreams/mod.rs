@@ -1,0 +1,122 @@
+//! All the servers: which of them a question is for. Called by [`Resolver`](super::Resolver).
+//!
+//! A domain with servers of its own (`zones`) is asked of them and of no others; everything else of the general ones.
+//! Each such `group` puts the question to its `servers` in an `order` that depends on the strategy and on their
+//! `health`; an `attempt` is one server asked once, and tells how it is. Those that are down are asked in the
+//! background (`probe`), so that no client waits for them.
+
+mod attempt;
+mod failures;
+mod group;
+mod health;
+mod order;
+mod probe;
+mod servers;
+mod status;
+#[cfg(test)]
+mod tests;
+mod zones;
+
+use std::sync::Arc;
+
+use hickory_proto::rr::Name;
+
+use self::group::Group;
+pub use self::status::{Counts, ServerState, ServerStatus};
+use self::zones::Domains;
+use super::{Answer, Question, ResolveError};
+use crate::config::Upstream;
+use crate::telemetry::Metrics;
+
+/// The servers.
+#[derive(Debug)]
+pub(super) struct Upstreams {
+    config: Upstream,
+    general: Arc<Group>,
+    zones: Domains<Arc<Group>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Upstreams {
+    /// Servers of which nothing is known yet.
+    pub(super) fn new(config: &Upstream, metrics: Arc<Metrics>) -> Self {
+        Self::build(config, metrics, |_, _| None)
+    }
+
+    /// Other servers. Groups of which nothing has changed keep what is known of them, and their connections.
+    pub(super) fn changed(&self, config: &Upstream) -> Self {
+        Self::build(config, Arc::clone(&self.metrics), |domain, config| {
+            let group = match domain {
+                None => &self.general,
+                Some(domain) => self.zones.of_name(domain)?,
+            };
+            group.is_of(domain, config).then(|| Arc::clone(group))
+        })
+    }
+
+    fn build(
+        config: &Upstream,
+        metrics: Arc<Metrics>,
+        old: impl Fn(Option<&Name>, &Upstream) -> Option<Arc<Group>>,
+    ) -> Self {
+        let group = |domain: Option<&Name>, servers: &[_]| {
+            let config = Upstream {
+                servers: servers.to_vec(),
+                zones: Vec::new(),
+                ..config.clone()
+            };
+            old(domain, &config).unwrap_or_else(|| {
+                Arc::new(Group::new(domain.cloned(), config, Arc::clone(&metrics)))
+            })
+        };
+        let zones = config.zones.iter();
+        let zones = zones.map(|zone| {
+            let group = group(Some(&zone.domain), &zone.servers);
+            (zone.domain.clone(), group)
+        });
+        Self {
+            zones: zones.collect(),
+            general: group(None, &config.servers),
+            config: config.clone(),
+            metrics,
+        }
+    }
+
+    /// What it was made of.
+    pub(super) fn config(&self) -> &Upstream {
+        &self.config
+    }
+
+    /// The first good answer, within the time that one server has, however many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`] when every server failed or the time is over.
+    pub(super) async fn ask(&self, question: &Question) -> Result<Answer, ResolveError> {
+        self.group(question).ask(question).await
+    }
+
+    /// Whether every server for this question is down, as far as is known now.
+    pub(super) fn known_dead(&self, question: &Question) -> bool {
+        self.group(question).is_down()
+    }
+
+    /// Whether a name lies in a domain with servers of its own.
+    pub(super) fn has_own_servers(&self, name: &Name) -> bool {
+        self.zones.of_name(name).is_some()
+    }
+
+    /// How every server is: the general ones, then those of the domains.
+    pub(super) fn servers(&self) -> Vec<ServerStatus> {
+        let mut zones: Vec<ServerStatus> = self.zones.values().flat_map(|it| it.status()).collect();
+        zones.sort_by(|one, other| one.domain.cmp(&other.domain));
+        let mut servers = self.general.status();
+        servers.extend(zones);
+        servers
+    }
+
+    fn group(&self, question: &Question) -> &Group {
+        let own = self.zones.of_question(&question.name, question.record_type);
+        own.unwrap_or(&self.general)
+    }
+}
