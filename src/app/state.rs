@@ -7,7 +7,7 @@ use hickory_proto::rr::Name;
 
 use crate::config::Config;
 use crate::dial::{Dialer, LocalName, LocalNames, Names};
-use crate::dns::{OwnName, OwnNames, View, ZoneProblem, Zones};
+use crate::dns::{Forwarded, OwnName, OwnNames, View, ZoneProblem, Zones};
 use crate::net::Family;
 use crate::proxy::{Live, Settings};
 use crate::resolve::Resolver;
@@ -43,7 +43,11 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(config: &Config, zones: Zones, kept: &Kept) -> Self {
         let steering = Arc::new(Steering::new(config));
-        let own_names = Arc::new(OwnNames::new(&config.lan, zones.clone()));
+        let own_names = Arc::new(OwnNames::new(
+            &config.lan,
+            zones.clone(),
+            Forwarded::new(&config.dns),
+        ));
         let names = Names {
             local: Arc::new(Local(Arc::clone(&own_names))),
             resolver: Arc::clone(&kept.resolver),

@@ -15,6 +15,7 @@ use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 use hickory_server::zone_handler::MessageRequest;
 
+use super::forwarded::Forwarded;
 use super::local::Zones;
 use super::message::ClientEdns;
 use super::pipeline;
@@ -58,6 +59,8 @@ pub struct View<T = Resolver> {
     pub domain: Name,
     /// Local zones.
     pub zones: Zones,
+    /// Domains with servers of their own.
+    pub forwarded: Forwarded,
     /// Which names lead to the gate, and whose AAAA is withheld.
     pub steering: Arc<Steering>,
     /// The longest TTL of a steered answer.
@@ -100,6 +103,7 @@ impl<T: Truth> View<T> {
             gate: config.lan.address,
             domain: config.lan.domain.clone(),
             zones,
+            forwarded: Forwarded::new(&config.dns),
             steering,
             steer_ttl: config.steer.ttl,
             reach: Reach::new(config),

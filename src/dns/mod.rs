@@ -6,6 +6,7 @@
 //!
 //! `app` calls [`serve`] with sockets that are already bound, and [`Handler::replace`] on a reload.
 
+mod forwarded;
 mod handler;
 mod local;
 mod message;
@@ -26,6 +27,7 @@ mod truth;
 mod udp;
 mod withhold;
 
+pub use forwarded::Forwarded;
 pub use handler::{Handler, Limits, Transport, View};
 pub use local::{ZoneProblem, Zones};
 pub use names::{OwnName, OwnNames};

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::rr::{Name, RData, RecordType};
 
+use super::forwarded::Forwarded;
 use super::local::{LocalAnswer, Zones};
-use super::special;
+use super::special::{self, Special};
 use crate::config::Lan;
 use crate::net::Family;
 
@@ -14,6 +15,7 @@ use crate::net::Family;
 #[derive(Clone, Debug)]
 pub struct OwnNames {
     zones: Zones,
+    forwarded: Forwarded,
     domain: Name,
     gate: Ipv4Addr,
 }
@@ -28,10 +30,11 @@ pub enum OwnName {
 }
 
 impl OwnNames {
-    /// The names of these zones and of this LAN.
-    pub fn new(lan: &Lan, zones: Zones) -> Self {
+    /// The names of these zones and of this LAN, less those that have servers of their own.
+    pub fn new(lan: &Lan, zones: Zones, forwarded: Forwarded) -> Self {
         Self {
             zones,
+            forwarded,
             domain: lan.domain.clone(),
             gate: lan.address,
         }
@@ -49,6 +52,9 @@ impl OwnNames {
             .or_else(|| self.answer(&qualified, family));
         match known {
             Some(answer) => Some(addresses(answer)),
+            None if name.num_labels() == 1 && self.forwarded.holds(&qualified) => {
+                Some(OwnName::Alias(qualified))
+            }
             None if name.num_labels() == 1 => Some(OwnName::Addresses(Vec::new())),
             None => None,
         }
@@ -67,8 +73,12 @@ impl OwnNames {
             Family::V4 => RecordType::A,
             Family::V6 => RecordType::AAAA,
         };
+        let elsewhere = |special: Special| {
+            special.yields_to_zones() && self.zones.zone_of(name)
+                || self.forwarded.takes(special, name)
+        };
         match special::special(name, &self.domain) {
-            Some(special) if !(special.yields_to_zones() && self.zones.zone_of(name)) => {
+            Some(special) if !elsewhere(special) => {
                 Some(special::answer(special, name, record_type, self.gate))
             }
             _ => self.zones.answer(name, record_type),
@@ -100,6 +110,11 @@ mod tests {
         nas A 192.168.1.10\nnas AAAA fd00::10\nshop CNAME www.example.com.\n";
 
     fn names() -> OwnNames {
+        let zones = Zones::from_text(&[("home.arpa", ZONE)]).unwrap();
+        names_of(zones, Forwarded::default())
+    }
+
+    fn names_of(zones: Zones, forwarded: Forwarded) -> OwnNames {
         OwnNames::new(
             &Lan {
                 address: Ipv4Addr::new(192, 168, 1, 2),
@@ -107,7 +122,8 @@ mod tests {
                 domain: Name::from_ascii("home.arpa.").unwrap(),
                 allow_public: false,
             },
-            Zones::from_text(&[("home.arpa", ZONE)]).unwrap(),
+            zones,
+            forwarded,
         )
     }
 
@@ -141,6 +157,18 @@ mod tests {
             look_up("shop.home.arpa.", Family::V4),
             Some(OwnName::Alias(outside))
         );
+    }
+
+    #[test]
+    fn names_with_servers_of_their_own_are_asked_of_them() {
+        let forwarded = Forwarded::of(&["home.arpa."]);
+        let names = names_of(Zones::default(), forwarded);
+        let look_up = |text| names.look_up(&Name::from_ascii(text).unwrap(), Family::V4);
+        let nas = Name::from_ascii("nas.home.arpa.").unwrap();
+        assert_eq!(look_up("nas.home.arpa."), None);
+        assert_eq!(look_up("nas."), Some(OwnName::Alias(nas)));
+        assert_eq!(look_up("wpad.home.arpa."), found(&["192.168.1.2"]));
+        assert_eq!(look_up("localhost."), found(&["127.0.0.1"]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The way of a question, as one list:
 //!
 //! 1. access list and form (`screen`, before this)
-//! 2. special names
+//! 2. special names, unless a local zone or servers of the administrator's are there for them
 //! 3. local zones; where one of their CNAMEs leads outside, 5 to 7 for its target
 //! 4. questions that we do not take outside: RD=0, ANY
 //! 5. policy: what must be known, and what becomes of the answer
@@ -55,7 +55,8 @@ pub(super) async fn run<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked)
 
 fn special_names<T>(view: &View<T>, asked: &Asked, name: &Name) -> Option<Draft> {
     let special: Special = special::special(name, &view.domain)?;
-    if special.yields_to_zones() && view.zones.zone_of(name) {
+    if special.yields_to_zones() && view.zones.zone_of(name) || view.forwarded.takes(special, name)
+    {
         return None;
     }
     let answer = special::answer(special, name, asked.query.query_type, view.gate);

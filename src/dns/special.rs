@@ -10,6 +10,9 @@
 //! | `resolver.arpa` and below | NODATA | RFC 9462 section 6.4 |
 //! | `wpad`, `wpad.<domain>` | the gate | the proxy's configuration is found under this name |
 //!
+//! Names that are refused are asked after all where the administrator has named who knows them: a local zone, or
+//! servers for the domain (`forwarded`).
+//!
 //! `local` is NXDOMAIN at the apex too: multicast DNS clients ask for its SOA to find out whether the LAN serves it.
 //!
 //! Every negative answer carries a SOA, else clients could not cache it (RFC 2308 section 5). Of the empty zones it
@@ -52,8 +55,8 @@ pub(super) enum Special {
 }
 
 impl Special {
-    /// Whether a local zone that holds the name is asked instead: so for the names that are refused, not for those that
-    /// have a meaning of their own.
+    /// Whether a local zone that holds the name is asked instead, or servers that are configured for its domain: so for
+    /// the names that are refused, not for those that have a meaning of their own.
     pub(super) fn yields_to_zones(self) -> bool {
         match self {
             Self::NxDomain | Self::EmptyZone => true,
@@ -161,6 +164,11 @@ pub(super) fn special(name: &Name, domain: &Name) -> Option<Special> {
         }
     }
     row(name).map(|(row, _)| row.special)
+}
+
+/// The name of the table at or above a name.
+pub(super) fn apex(name: &Name) -> Option<&'static Name> {
+    row(name).map(|(row, _)| &row.apex)
 }
 
 /// The answer to a question of class IN for a name that [`special`] found; `gate` is our own address on the LAN.

@@ -23,13 +23,18 @@ impl SuffixSet {
 
     /// Whether a suffix of the set is the name or stands above it.
     pub fn contains(&self, name: &Name) -> bool {
+        self.closest(name).is_some()
+    }
+
+    /// The longest suffix of the set that is the name or stands above it.
+    pub fn closest(&self, name: &Name) -> Option<&Name> {
         if self.suffixes.is_empty() {
-            return false;
+            return None;
         }
         let deepest = name.num_labels().min(self.longest);
         (0..=deepest)
             .rev()
-            .any(|labels| self.suffixes.contains(&name.trim_to(usize::from(labels))))
+            .find_map(|labels| self.suffixes.get(&name.trim_to(usize::from(labels))))
     }
 
     /// The suffixes, in no order.
@@ -84,6 +89,18 @@ mod tests {
         ] {
             assert!(!set.contains(&name(miss)), "{miss}");
         }
+    }
+
+    #[test]
+    fn the_longest_suffix_is_the_closest() {
+        let set = SuffixSet::from_lines("example.com\nlab.example.com");
+        let closest = |text| set.closest(&name(text)).cloned();
+        assert_eq!(
+            closest("a.LAB.example.com."),
+            Some(name("lab.example.com."))
+        );
+        assert_eq!(closest("a.example.com."), Some(name("example.com.")));
+        assert_eq!(closest("com."), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::testing::{
     GATE, World, config, dname, edns_query, extended_errors, lines, name, query, record, view,
 };
 use super::withhold::{type_covered, withhold};
-use crate::config::{Aaaa, Config, Mode, Names, Rule, RuleSteer};
+use crate::config::{Aaaa, Config, Mode, Names, Rule, RuleSteer, UpstreamZone};
 use crate::net::{Acl, ClientAddr};
 use crate::resolve::ResolveError;
 use crate::telemetry::Metrics;

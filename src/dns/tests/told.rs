@@ -163,3 +163,37 @@ async fn a_zone_of_ours_may_define_a_special_name() {
     let answer = ask(&handler, &query("gate.test.", RecordType::A)).await;
     assert_eq!(lines(&answer.answers), ["gate.test. A 192.168.1.2"]);
 }
+
+#[tokio::test]
+async fn a_special_name_that_has_servers_of_its_own_is_asked_of_them() {
+    let world = Arc::new(World::new(&[
+        "nas.home.arpa. A 192.168.1.9",
+        "9.1.168.192.in-addr.arpa. PTR nas.home.arpa.",
+    ]));
+    let mut config = config(Mode::Ipv6Only, Names::Ipv6);
+    let servers = config.dns.upstream.servers.clone();
+    config.dns.upstream.zones = ["home.arpa.", "168.192.in-addr.arpa."]
+        .map(|domain| UpstreamZone {
+            domain: name(domain),
+            servers: servers.clone(),
+        })
+        .into();
+    let first = view(&config, Zones::default(), Arc::clone(&world));
+    let handler = Handler::new(first, Arc::new(Metrics::new()));
+    let answer = ask(&handler, &query("nas.home.arpa.", RecordType::A)).await;
+    assert_eq!(lines(&answer.answers), ["nas.home.arpa. A 192.168.1.9"]);
+    let reverse = query("9.1.168.192.in-addr.arpa.", RecordType::PTR);
+    let answer = ask(&handler, &reverse).await;
+    assert_eq!(answer.answers.len(), 1);
+
+    let before = world.asked().len();
+    for (owner, record_type) in [
+        ("wpad.home.arpa.", RecordType::A),
+        ("9.1.0.10.in-addr.arpa.", RecordType::PTR),
+        ("a.invalid.", RecordType::A),
+        ("localhost.", RecordType::A),
+    ] {
+        ask(&handler, &query(owner, record_type)).await;
+    }
+    assert_eq!(world.asked().len(), before);
+}
