@@ -10,11 +10,13 @@ use crate::support::{Ask, Gate, PATIENCE, Reply, Setup, Upstream, a, txt};
 
 #[test]
 fn the_next_server_is_asked_when_one_fails_refuses_or_keeps_silent() {
-    for bad in [
-        Reply::code(ResponseCode::ServFail),
-        Reply::code(ResponseCode::Refused),
-        Reply::silence(),
-        Reply::garbage(b"\x84"),
+    for (bad, strategy) in [
+        (Reply::code(ResponseCode::ServFail), "ordered"),
+        (Reply::code(ResponseCode::Refused), "ordered"),
+        (Reply::code(ResponseCode::ServFail), "fastest"),
+        (Reply::code(ResponseCode::Refused), "race"),
+        (Reply::silence(), "ordered"),
+        (Reply::garbage(b"\x84"), "ordered"),
     ] {
         let (first, second) = (Upstream::start(), Upstream::start());
         first.otherwise(bad);
@@ -22,6 +24,7 @@ fn the_next_server_is_asked_when_one_fails_refuses_or_keeps_silent() {
         let gate = Gate::start(
             &Setup::new(&first)
                 .upstreams(&[first.address(), second.address()])
+                .set("dns.upstream.strategy", &format!("\"{strategy}\""))
                 .set("dns.upstream.timeout", r#""300ms""#),
         );
         let answer = Ask::new("www.example", RecordType::A).udp(&gate);
@@ -35,7 +38,10 @@ fn the_next_server_is_asked_when_one_fails_refuses_or_keeps_silent() {
 fn a_missing_name_is_an_answer_and_not_a_reason_to_ask_on() {
     let (first, second) = (Upstream::start(), Upstream::start());
     second.addresses("www.example", &["192.0.2.1"]);
-    let gate = Gate::start(&Setup::new(&first).upstreams(&[first.address(), second.address()]));
+    let setup = Setup::new(&first)
+        .upstreams(&[first.address(), second.address()])
+        .set("dns.upstream.strategy", r#""ordered""#);
+    let gate = Gate::start(&setup);
     let answer = Ask::new("www.example", RecordType::A).udp(&gate);
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
     assert_eq!(second.count("www.example", RecordType::A), 0);

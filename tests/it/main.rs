@@ -15,6 +15,7 @@ mod connect;
 mod dns_garbage;
 mod dns_local;
 mod dns_steering;
+mod dns_strategy;
 mod dns_upstream;
 mod dns_withholding;
 mod drain;

@@ -11,6 +11,7 @@ use super::Upstream;
 pub(crate) struct Setup {
     sections: BTreeMap<String, BTreeMap<String, String>>,
     rules: Vec<String>,
+    tables: Vec<String>,
     /// Files of the zones folder: name and text.
     pub(crate) zones: Vec<(String, String)>,
 }
@@ -27,6 +28,7 @@ impl Setup {
         Self {
             sections: BTreeMap::new(),
             rules: Vec::new(),
+            tables: Vec::new(),
             zones: Vec::new(),
         }
         .set("lan.address", r#""127.0.0.1""#)
@@ -44,8 +46,7 @@ impl Setup {
 
     /// Asks these servers, in this order.
     pub(crate) fn upstreams(self, addresses: &[SocketAddr]) -> Self {
-        let list: Vec<_> = addresses.iter().map(|a| format!("\"udp://{a}\"")).collect();
-        self.set("dns.upstream.servers", &format!("[{}]", list.join(", ")))
+        self.set("dns.upstream.servers", &list(addresses))
     }
 
     /// Sets one key, written as `section.key`, to a TOML value.
@@ -69,6 +70,15 @@ impl Setup {
         self
     }
 
+    /// Asks these servers about this domain.
+    pub(crate) fn upstream_zone(mut self, domain: &str, addresses: &[SocketAddr]) -> Self {
+        self.tables.push(format!(
+            "[[dns.upstream.zone]]\ndomain = \"{domain}\"\nservers = {}",
+            list(addresses)
+        ));
+        self
+    }
+
     /// Adds a file to the zones folder.
     pub(crate) fn zone(mut self, file: &str, text: &str) -> Self {
         self.zones.push((file.to_owned(), text.to_owned()));
@@ -89,6 +99,14 @@ impl Setup {
         for rule in &self.rules {
             writeln!(text, "[[rule]]\n{rule}").expect("memory");
         }
+        for table in &self.tables {
+            writeln!(text, "{table}").expect("memory");
+        }
         text
     }
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    let list: Vec<_> = addresses.iter().map(|a| format!("\"udp://{a}\"")).collect();
+    format!("[{}]", list.join(", "))
 }
