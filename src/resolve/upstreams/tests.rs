@@ -42,9 +42,12 @@ fn is_down(resolver: &Resolver, index: usize) -> bool {
 }
 
 async fn until(mut condition: impl FnMut() -> bool) {
-    while !condition() {
-        tokio::task::yield_now().await;
-    }
+    let met = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(TIMEOUT, met).await.expect("in time");
 }
 
 /// A server that answers while the switch is on.
