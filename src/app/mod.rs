@@ -4,6 +4,7 @@
 //! they serve. Nothing listens before everything is valid, and nothing runs as root that need not.
 //! Called by `cli`, which runs it, and by its demonstration, which runs one inside its own process.
 
+mod control;
 mod limits;
 mod privileges;
 mod reload;
@@ -130,7 +131,7 @@ impl App {
         self.sockets.bound()
     }
 
-    /// Serves until SIGTERM or SIGINT, and reloads on SIGHUP.
+    /// Serves until SIGTERM or SIGINT, reloads on SIGHUP, and flushes the cache on SIGUSR1.
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::control::Controls;
 use super::state::{Kept, State};
 use super::{App, AppError, reload};
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::proxy::{Proxy, Site as OwnSite};
 use crate::relay::Relay;
 use crate::resolve::Resolver;
 use crate::telemetry::{Metrics, events};
-use crate::web::{self, AdminHandle, Readiness, Site};
+use crate::web::{self, AdminHandle, Control as _, Flush, Readiness, Site};
 
 /// How long sessions may go on after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -41,6 +42,7 @@ pub struct Running {
     pub(super) forward: Option<SocketAddr>,
     readiness: Arc<Readiness>,
     pub(super) admin: Option<AdminHandle>,
+    control: Arc<Controls>,
     parts: JoinSet<&'static str>,
     stop_dns: CancellationToken,
     stop_web: CancellationToken,
@@ -59,6 +61,7 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    user1: Signal,
 }
 
 impl Signals {
@@ -67,6 +70,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -76,6 +80,7 @@ impl Signals {
             _ = self.terminate.recv() => Told::Stop,
             _ = self.interrupt.recv() => Told::Stop,
             _ = self.hang_up.recv() => Told::Reload,
+            _ = self.user1.recv() => Told::Flush,
         }
     }
 
@@ -89,6 +94,7 @@ impl Signals {
 enum Told {
     Stop,
     Reload,
+    Flush,
 }
 
 impl App {
@@ -132,6 +138,7 @@ impl App {
             Arc::clone(&metrics),
         ));
         let readiness = Arc::new(Readiness::new());
+        let control = Arc::new(Controls::new(&kept));
         let admin = if sockets.admin.is_empty() {
             None
         } else {
@@ -140,6 +147,7 @@ impl App {
                 sockets.admin,
                 Arc::clone(&metrics),
                 Arc::clone(&readiness),
+                Arc::clone(&control) as _,
                 networks,
             );
             Some(admin.map_err(|error| AppError::Start("the admin thread", error))?)
@@ -205,6 +213,7 @@ impl App {
             forward,
             readiness,
             admin,
+            control,
             parts,
             stop_dns,
             stop_web,
@@ -213,13 +222,16 @@ impl App {
 }
 
 impl Running {
-    /// Serves until a signal says stop; reloads when one says so.
+    /// Serves until a signal says stop; reloads and flushes the cache when one says so.
     pub(super) async fn until_stopped(mut self, signals: &mut Signals) -> Result<(), AppError> {
         loop {
             tokio::select! {
                 told = signals.next() => match told {
                     Told::Stop => break,
                     Told::Reload => reload::reload(&mut self),
+                    Told::Flush => {
+                        self.control.flush(&Flush::All);
+                    }
                 },
                 part = self.ended() => return Err(AppError::Ended(part)),
             }

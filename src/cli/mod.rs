@@ -31,7 +31,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the gate: SIGTERM stops it, SIGHUP reloads its configuration
+    /// Run the gate: SIGTERM stops it, SIGHUP reloads its configuration, SIGUSR1 flushes its cache
     Run(ConfigFlag),
     /// Read everything that `run` would, listen on nothing, and print everything that is wrong
     Check(ConfigFlag),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hickory_proto::rr::Record;
+use hickory_proto::rr::{Name, Record};
 
 use super::answer::{is_negative, negative_soa};
 use super::{Answer, Question};
@@ -145,6 +145,33 @@ impl Cache {
         self.put(entry, now)
     }
 
+    /// Forgets the answers that rest on a name of which `matches` is true: the one asked, or the owner of a record that
+    /// answers it, as along CNAMEs. Says how many there were.
+    pub fn forget(&self, matches: impl Fn(&Name) -> bool) -> usize {
+        let mut forgotten = 0;
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let before = shard.entries.len();
+            let held = mem::take(&mut shard.entries);
+            shard.places.clear();
+            shard.hand = 0;
+            for entry in held {
+                let owners = entry.answer.answers.iter().map(|record| &record.name);
+                if !std::iter::once(&entry.question.name)
+                    .chain(owners)
+                    .any(&matches)
+                {
+                    let place = shard.entries.len();
+                    shard.places.insert(Arc::clone(&entry.question), place);
+                    shard.entries.push(entry);
+                }
+            }
+            forgotten += before - shard.entries.len();
+        }
+        self.len.fetch_sub(forgotten, Ordering::Relaxed);
+        forgotten
+    }
+
     /// Brings an upstream's TTLs within the bounds and says how long the answer may be kept; zero: not at all.
     ///
     /// A positive answer holds as long as the shortest record of its answer section. A negative one holds as long as
@@ -273,7 +300,7 @@ mod tests {
 
     use hickory_proto::op::ResponseCode;
     use hickory_proto::rr::rdata::{CNAME, SOA};
-    use hickory_proto::rr::{Name, RData, RecordType};
+    use hickory_proto::rr::{RData, RecordType};
 
     use super::*;
 

@@ -63,6 +63,12 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             .ok_or(FlightError::Lost)
     }
 
+    /// Lets nobody else join the exchanges in flight; those who wait for them still get what comes.
+    pub(super) fn forget(&self) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.clear();
+    }
+
     fn board<F>(
         self: &Arc<Self>,
         question: &Question,
@@ -84,6 +90,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         let landing = Landing {
             flights: Arc::clone(self),
             question: question.clone(),
+            outcome: outcome.clone(),
         };
         let flight = start();
         tokio::spawn(async move {
@@ -107,15 +114,18 @@ impl<T> fmt::Debug for Flights<T> {
 struct Landing<T> {
     flights: Arc<Flights<T>>,
     question: Question,
+    outcome: watch::Receiver<Option<T>>,
 }
 
 impl<T> Drop for Landing<T> {
     fn drop(&mut self) {
         let table = &self.flights.table;
-        table
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.question);
+        let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+        // After a flush, the row may be that of a younger exchange.
+        let own = |row: &watch::Receiver<_>| row.same_channel(&self.outcome);
+        if table.get(&self.question).is_some_and(own) {
+            table.remove(&self.question);
+        }
     }
 }
 
@@ -184,6 +194,45 @@ mod tests {
         gate.add_permits(1);
         assert_eq!(waiting.await.unwrap(), Ok(true));
         assert_eq!(flights.join(&other, || async { true }).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn after_a_flush_who_asks_begins_anew_and_who_waited_is_not_lost() {
+        let flights = Arc::new(Flights::new(10));
+        let gate = Arc::new(Semaphore::new(0));
+        let question = question("a.example.");
+        let exchange = |value: u8| {
+            let gate = Arc::clone(&gate);
+            move || async move {
+                gate.acquire()
+                    .await
+                    .map(|permit| permit.forget())
+                    .map(|()| value)
+                    .ok()
+            }
+        };
+        let mut old = Box::pin(flights.join(&question, exchange(1)));
+        tokio::select! {
+            biased;
+            _ = &mut old => panic!("the gate is closed"),
+            () = ready(()) => {}
+        }
+        flights.forget();
+        let mut new = Box::pin(flights.join(&question, exchange(2)));
+        tokio::select! {
+            biased;
+            _ = &mut new => panic!("the gate is closed"),
+            () = ready(()) => {}
+        }
+        gate.add_permits(1);
+        assert_eq!(old.await, Ok(Some(1)));
+        assert!(
+            !flights.table.lock().unwrap().is_empty(),
+            "the younger one stays"
+        );
+        gate.add_permits(1);
+        assert_eq!(new.await, Ok(Some(2)));
+        assert!(flights.table.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ mod upstreams;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -98,6 +99,8 @@ pub struct Resolver {
     upstreams: ArcSwap<Upstreams>,
     cache: Arc<ArcSwap<cache::Cache>>,
     flights: Arc<Flights<Result<Arc<Answer>, ResolveError>>>,
+    /// Counts the flushes, so that what was asked before one is not kept after it.
+    epoch: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
 }
 
@@ -108,6 +111,7 @@ impl Resolver {
             upstreams: ArcSwap::from_pointee(Upstreams::new(&dns.upstream, Arc::clone(&metrics))),
             cache: Arc::new(ArcSwap::from_pointee(cache::Cache::new(dns.cache))),
             flights: Arc::new(Flights::new(MAX_FLIGHTS)),
+            epoch: Arc::default(),
             metrics,
         }
     }
@@ -143,6 +147,18 @@ impl Resolver {
     /// How the servers are.
     pub fn servers(&self) -> Vec<ServerStatus> {
         self.upstreams.load().servers()
+    }
+
+    /// Forgets the answers that rest on names of which `matches` is true, and says how many there were. An exchange in
+    /// flight is forgotten, too: who asks from now on gets what the servers say from now on.
+    pub fn forget(&self, matches: impl Fn(&Name) -> bool) -> usize {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+        self.flights.forget();
+        let cache = self.cache.load();
+        let forgotten = cache.forget(matches);
+        self.metrics.cache_flushes.inc();
+        count_entries(&self.metrics, &cache);
+        forgotten
     }
 
     /// The answer to a question, from the cache or from upstream.
@@ -232,6 +248,8 @@ impl Resolver {
         let upstreams = self.upstreams.load_full();
         let cache = Arc::clone(&self.cache);
         let metrics = Arc::clone(&self.metrics);
+        let epoch = Arc::clone(&self.epoch);
+        let begun = epoch.load(Ordering::Relaxed);
         async move {
             // Another exchange may have ended between our look into the cache and this.
             if let Some(answer) = cache.load().get(&question, now()) {
@@ -241,6 +259,9 @@ impl Resolver {
             let cache = cache.load_full();
             let lifetime = cache.settle(&question, &mut answer);
             let answer = Arc::new(answer);
+            if epoch.load(Ordering::Relaxed) != begun {
+                return Ok(answer);
+            }
             if cache.insert(&question, Arc::clone(&answer), lifetime, now()) {
                 metrics.cache_evictions.inc();
             }

@@ -15,3 +15,5 @@ pub const RELOAD_FAILED: &str = "reload failed";
 pub const DRAINING: &str = "draining";
 /// The stop is complete: field `cut` counts the sessions that were ended by force.
 pub const STOPPED: &str = "stopped";
+/// The cache has forgotten: fields `names` (`all`, a name, or `*.` and a suffix) and `forgotten`, how many answers.
+pub const FLUSHED: &str = "cache flushed";

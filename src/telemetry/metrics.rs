@@ -183,10 +183,22 @@ pub struct Metrics {
     pub cache_hits: Counter,
     /// Questions it could not.
     pub cache_misses: Counter,
-    /// Answers held now.
+    /// Expired answers told because the upstreams gave no new one in time.
+    pub cache_stale: Counter,
+    /// Answers asked for again before their end.
+    pub cache_prefetches: Counter,
+    /// Failures told without asking again.
+    pub cache_failures: Counter,
+    /// Names denied because one above them is.
+    pub cache_cut: Counter,
+    /// Answers held now, stale ones included.
     pub cache_entries: Gauge,
-    /// Answers thrown out because `dns.cache.entries` were held.
+    /// The memory that they are estimated to take.
+    pub cache_bytes: Gauge,
+    /// Answers that held and were thrown out at `dns.cache.entries` or `dns.cache.bytes`.
     pub cache_evictions: Counter,
+    /// Flushes, by signal or by the admin.
+    pub cache_flushes: Counter,
     /// Queries to upstreams.
     pub upstream_queries: By<UpstreamLabels, Counter>,
     /// Queries that found out whether a server is back, or there at all.
@@ -250,8 +262,14 @@ impl Metrics {
             dns_connections_refused: Counter::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
+            cache_stale: Counter::default(),
+            cache_prefetches: Counter::default(),
+            cache_failures: Counter::default(),
+            cache_cut: Counter::default(),
             cache_entries: Gauge::default(),
+            cache_bytes: Gauge::default(),
             cache_evictions: Counter::default(),
+            cache_flushes: Counter::default(),
             upstream_queries: By::default(),
             upstream_probes: Counter::default(),
             upstreams_down: Gauge::default(),
@@ -325,14 +343,45 @@ impl Metrics {
             self.cache_misses.clone(),
         );
         registry.register(
+            "cache_stale",
+            "Expired answers told because no new one came in time",
+            self.cache_stale.clone(),
+        );
+        registry.register(
+            "cache_prefetches",
+            "Answers asked for again before their end",
+            self.cache_prefetches.clone(),
+        );
+        registry.register(
+            "cache_failures",
+            "Failures told without asking again",
+            self.cache_failures.clone(),
+        );
+        registry.register(
+            "cache_cut",
+            "Names denied because one above them is",
+            self.cache_cut.clone(),
+        );
+        registry.register(
             "cache_entries",
             "Answers held in the cache now",
             self.cache_entries.clone(),
+        );
+        registry.register_with_unit(
+            "cache",
+            "Memory that the answers in the cache are estimated to take",
+            Unit::Bytes,
+            self.cache_bytes.clone(),
         );
         registry.register(
             "cache_evictions",
             "Answers thrown out of a full cache",
             self.cache_evictions.clone(),
+        );
+        registry.register(
+            "cache_flushes",
+            "Flushes of the cache",
+            self.cache_flushes.clone(),
         );
         registry.register(
             "upstream_queries",

@@ -1,7 +1,8 @@
 //! What the admin sees over HTTP: health and metrics, on a thread of its own, so that they answer while the rest is
 //! too busy to.
 //!
-//! `/live` says that the process runs, `/ready` whether it should be given work, `/metrics` the table of `telemetry`.
+//! `/live` says that the process runs, `/ready` whether it should be given work, `/metrics` the table of `telemetry`;
+//! what begins with `/cache` is in `control`.
 
 use std::io;
 use std::net::TcpListener;
@@ -14,6 +15,7 @@ use http::{Request, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::control::{self, Control};
 use super::{Reply, listen, plain, refuse_method, reply};
 use crate::net::{Acl, ClientAddr};
 use crate::telemetry::{Metrics, RefusalLabels};
@@ -22,7 +24,7 @@ use crate::telemetry::{Metrics, RefusalLabels};
 const CONNECTIONS: usize = 64;
 
 /// What a wrong path is answered with.
-const PATHS: &str = "nothing here; the admin listener serves:\n/live\n/ready\n/metrics\n";
+const PATHS: &str = "nothing here; the admin listener serves:\n/live\n/ready\n/metrics\n/cache\n/cache/flush (POST)\n";
 
 /// How far the gate is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +132,7 @@ pub fn spawn(
     listeners: Vec<TcpListener>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    control: Arc<dyn Control>,
     networks: Acl,
 ) -> io::Result<AdminHandle> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -146,6 +149,7 @@ pub fn spawn(
     let admin = Arc::new(Admin {
         metrics,
         readiness,
+        control,
         networks: Arc::clone(&networks),
     });
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
@@ -166,6 +170,7 @@ pub fn spawn(
 struct Admin {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    control: Arc<dyn Control>,
     networks: Arc<ArcSwap<Acl>>,
 }
 
@@ -202,7 +207,10 @@ impl Admin {
 
     fn answer<B>(&self, request: &Request<B>) -> Reply {
         let path = request.uri().path();
-        if !matches!(path, "/live" | "/ready" | "/metrics") {
+        if path == "/cache/flush" {
+            return control::answer(&*self.control, request);
+        }
+        if !matches!(path, "/live" | "/ready" | "/metrics" | "/cache") {
             return plain(StatusCode::NOT_FOUND, PATHS);
         }
         if let Some(refusal) = refuse_method(request.method()) {
@@ -215,6 +223,7 @@ impl Admin {
                 "no-store",
                 self.metrics.encode(),
             ),
+            "/cache" => control::answer(&*self.control, request),
             "/ready" => {
                 let state = self.readiness.state();
                 let status = if state == State::Ready {
@@ -233,9 +242,23 @@ impl Admin {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::control::{CacheReport, Flush};
     use super::super::tests::{exchange, fetch};
     use super::*;
     use crate::net::bind_tcp;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Control for Nothing {
+        fn flush(&self, _: &Flush) -> usize {
+            0
+        }
+
+        fn cache(&self) -> CacheReport {
+            CacheReport::default()
+        }
+    }
 
     fn start(networks: &[&str]) -> (SocketAddr, Arc<Readiness>, AdminHandle) {
         let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -243,7 +266,14 @@ mod tests {
         let readiness = Arc::new(Readiness::new());
         let networks = Acl::new(networks.iter().map(|network| network.parse().unwrap()));
         let metrics = Arc::new(Metrics::new());
-        let handle = spawn(vec![listener], metrics, Arc::clone(&readiness), networks).unwrap();
+        let handle = spawn(
+            vec![listener],
+            metrics,
+            Arc::clone(&readiness),
+            Arc::new(Nothing),
+            networks,
+        )
+        .unwrap();
         (address, readiness, handle)
     }
 

@@ -4,6 +4,7 @@
 //! connections of `proxy.plain` whose Host is the gate's own to [`Site::serve_stream`]. HTTP/1.1 is RFC 9112.
 
 mod admin;
+mod control;
 mod pac;
 mod site;
 
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use admin::{AdminHandle, Readiness, State, spawn};
+pub use control::{CacheReport, Control, Flush};
 pub use site::Site;
 
 use crate::net::{ClientAddr, accept_loop};

@@ -12,6 +12,7 @@ mod support;
 mod admin;
 mod check;
 mod connect;
+mod dns_cache;
 mod dns_garbage;
 mod dns_local;
 mod dns_steering;
