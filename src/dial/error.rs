@@ -94,6 +94,10 @@ impl DialError {
     pub fn side(&self) -> Side {
         match self {
             Self::Refused { .. } => Side::Client,
+            Self::Resolve {
+                source: ResolveError::Overload(_),
+                ..
+            } => Side::Sekisho,
             Self::Resolve { .. } => Side::Upstream,
             Self::NotFound { .. } | Self::Timeout { .. } | Self::Unreachable { .. } => Side::Origin,
             Self::Descriptors { .. } => Side::Sekisho,

@@ -136,7 +136,7 @@ impl From<ResolveError> for Draft {
         let text = error.to_string();
         let mut draft = Self::empty(ResponseCode::ServFail);
         let code = match error {
-            ResolveError::Unreachable(_) => ede::NETWORK_ERROR,
+            ResolveError::Unreachable(_) | ResolveError::Overload(_) => ede::NETWORK_ERROR,
             ResolveError::Timeout => ede::NO_REACHABLE_AUTHORITY,
             ResolveError::Failed {
                 extended_errors, ..

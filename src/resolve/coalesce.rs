@@ -63,6 +63,22 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             .ok_or(FlightError::Lost)
     }
 
+    /// Begins the exchange for this question, unless one is in flight, and waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`FlightError::Full`] when the table is.
+    pub(super) fn begin<F>(
+        self: &Arc<Self>,
+        question: &Question,
+        start: impl FnOnce() -> F,
+    ) -> Result<(), FlightError>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.board(question, start).map(drop)
+    }
+
     /// Lets nobody else join the exchanges in flight; those who wait for them still get what comes.
     pub(super) fn forget(&self) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,11 +3,13 @@
 //!
 //! A question goes to the [`cache`], then to the exchange in flight for the same question (`coalesce`), then to the
 //! servers of its domain (`upstreams`), each over UDP and TCP (`upstream`); what comes back is reduced to what was
-//! asked (`answer`).
+//! asked (`answer`). Answers in use are asked for again before they expire, and expired ones bridge the time in which
+//! the servers give none (`refresh`).
 
 mod answer;
 pub mod cache;
 mod coalesce;
+mod refresh;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -22,10 +24,13 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
+use tokio::sync::Semaphore;
 use tracing::debug;
 
 use self::answer::{chain_end, negative_soa};
+use self::cache::{Failures, Found, Remembered};
 use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
+use self::refresh::MAX_PREFETCHES;
 use self::upstreams::Upstreams;
 pub use self::upstreams::{Counts, ServerState, ServerStatus};
 use crate::config::Dns;
@@ -88,6 +93,9 @@ pub enum ResolveError {
     /// No server could be reached, or what they said was of no use.
     #[error("no usable answer from any upstream: {0}")]
     Unreachable(String),
+    /// No server was asked, because of a bound of ours.
+    #[error("no upstream was asked: {0}")]
+    Overload(String),
 }
 
 /// Lookups for one [`Resolver::addresses`]: the name itself, and so many CNAMEs that lead out of an answer.
@@ -96,9 +104,11 @@ const MAX_HOPS: usize = 8;
 /// The truth: cache and upstreams.
 #[derive(Debug)]
 pub struct Resolver {
-    upstreams: ArcSwap<Upstreams>,
+    upstreams: Arc<ArcSwap<Upstreams>>,
     cache: Arc<ArcSwap<cache::Cache>>,
+    failures: Arc<Failures>,
     flights: Arc<Flights<Result<Arc<Answer>, ResolveError>>>,
+    prefetches: Arc<Semaphore>,
     /// Counts the flushes, so that what was asked before one is not kept after it.
     epoch: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
@@ -108,9 +118,14 @@ impl Resolver {
     /// A resolver with an empty cache.
     pub fn new(dns: &Dns, metrics: Arc<Metrics>) -> Self {
         Self {
-            upstreams: ArcSwap::from_pointee(Upstreams::new(&dns.upstream, Arc::clone(&metrics))),
+            upstreams: Arc::new(ArcSwap::from_pointee(Upstreams::new(
+                &dns.upstream,
+                Arc::clone(&metrics),
+            ))),
             cache: Arc::new(ArcSwap::from_pointee(cache::Cache::new(dns.cache))),
+            failures: Arc::default(),
             flights: Arc::new(Flights::new(MAX_FLIGHTS)),
+            prefetches: Arc::new(Semaphore::new(MAX_PREFETCHES)),
             epoch: Arc::default(),
             metrics,
         }
@@ -125,6 +140,7 @@ impl Resolver {
         let asked = self.upstreams.load();
         if asked.config() != upstream {
             self.upstreams.store(Arc::new(asked.changed(upstream)));
+            self.failures.forget(|_| true);
         }
         let held = self.cache.load();
         if held.bounds() != cache {
@@ -149,13 +165,13 @@ impl Resolver {
         self.upstreams.load().servers()
     }
 
-    /// Forgets the answers that rest on names of which `matches` is true, and says how many there were. An exchange in
-    /// flight is forgotten, too: who asks from now on gets what the servers say from now on.
+    /// Forgets the answers that rest on names of which `matches` is true, and their failures, and says how many there were.
+    /// What is in flight is forgotten, too: who asks from now on gets what the servers say from now on.
     pub fn forget(&self, matches: impl Fn(&Name) -> bool) -> usize {
         self.epoch.fetch_add(1, Ordering::Relaxed);
         self.flights.forget();
         let cache = self.cache.load();
-        let forgotten = cache.forget(matches);
+        let forgotten = cache.forget(&matches) + self.failures.forget(&matches);
         self.metrics.cache_flushes.inc();
         count_entries(&self.metrics, &cache);
         forgotten
@@ -165,33 +181,67 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// [`ResolveError`] when no server gave NOERROR or NXDOMAIN.
+    /// [`ResolveError`] when no server gave NOERROR or NXDOMAIN, now or a moment ago.
     pub async fn lookup(&self, question: &Question) -> Result<Answer, ResolveError> {
         let question = absolute(question);
-        if let Some(answer) = self.cache.load().get(&question, now()) {
-            self.metrics.cache_hits.inc();
-            return Ok(answer);
+        let now = now();
+        let realm = || self.realm(&question.name);
+        match self.cache.load().find(&question, realm, now) {
+            Found::Fresh { answer, refresh } => {
+                self.metrics.cache_hits.inc();
+                if refresh {
+                    self.prefetch(&question);
+                }
+                return Ok(answer);
+            }
+            Found::Denied(answer) => {
+                self.metrics.cache_hits.inc();
+                self.metrics.cache_cut.inc();
+                return Ok(answer);
+            }
+            Found::Stale(stale) => return Ok(self.newer_or(&question, stale, now).await),
+            Found::Nothing => {}
+        }
+        if let Remembered::Failed(error) = self.failures.of(&question, now) {
+            self.metrics.cache_failures.inc();
+            return Err(error);
         }
         self.metrics.cache_misses.inc();
-        let outcome = self
-            .flights
-            .join(&question, || self.exchange(question.clone().into_owned()))
-            .await;
-        match outcome {
+        self.ask(&question).await
+    }
+
+    /// Asks upstream, with whoever asks the same just now.
+    async fn ask(&self, question: &Question) -> Result<Answer, ResolveError> {
+        let start = || self.exchange(question.clone(), Known::Nothing);
+        match self.flights.join(question, start).await {
             Ok(outcome) => outcome.map(Arc::unwrap_or_clone),
-            Err(error) => {
-                debug!(name = %question.name, %error, "lookup refused");
-                if error == FlightError::Full {
-                    self.metrics
-                        .upstream_queries
-                        .get_or_create(&UpstreamLabels {
-                            outcome: "overload",
-                        })
-                        .inc();
-                }
-                Err(ResolveError::Unreachable(error.to_string()))
-            }
+            Err(error) => Err(self.refused(question, error)),
         }
+    }
+
+    fn refused(&self, question: &Question, error: FlightError) -> ResolveError {
+        debug!(name = %question.name, %error, "lookup refused");
+        match error {
+            FlightError::Full => {
+                let outcome = "overload";
+                let queries = &self.metrics.upstream_queries;
+                queries.get_or_create(&UpstreamLabels { outcome }).inc();
+                ResolveError::Overload(error.to_string())
+            }
+            FlightError::Lost => ResolveError::Unreachable(error.to_string()),
+        }
+    }
+
+    /// How many labels the longest domain with servers of its own has that this name is in: what other servers say of
+    /// a name above that is nothing that these servers said.
+    fn realm(&self, name: &Name) -> usize {
+        let upstreams = self.upstreams.load();
+        let zones = upstreams.config().zones.iter();
+        zones
+            .filter(|zone| zone.domain.zone_of(name))
+            .map(|zone| zone.domain.iter().len())
+            .max()
+            .unwrap_or(0)
     }
 
     /// The addresses of one family that a name has, CNAMEs followed; empty where it has none or does not exist.
@@ -244,31 +294,57 @@ impl Resolver {
     fn exchange(
         &self,
         question: Question,
+        known: Known,
     ) -> impl Future<Output = Result<Arc<Answer>, ResolveError>> + Send + 'static {
         let upstreams = self.upstreams.load_full();
+        let current = Arc::clone(&self.upstreams);
         let cache = Arc::clone(&self.cache);
+        let failures = Arc::clone(&self.failures);
         let metrics = Arc::clone(&self.metrics);
         let epoch = Arc::clone(&self.epoch);
         let begun = epoch.load(Ordering::Relaxed);
         async move {
             // Another exchange may have ended between our look into the cache and this.
-            if let Some(answer) = cache.load().get(&question, now()) {
+            if known == Known::Nothing
+                && let Some(answer) = cache.load().get(&question, now())
+            {
                 return Ok(Arc::new(answer));
             }
-            let mut answer = upstreams.ask(&question).await?;
+            let outcome = upstreams.ask(&question).await;
+            let flushed = epoch.load(Ordering::Relaxed) != begun;
+            let mut answer = match outcome {
+                Ok(answer) => answer,
+                Err(error) => {
+                    // What servers fail at that are asked no more is no word on the others.
+                    if !flushed && Arc::ptr_eq(&current.load(), &upstreams) {
+                        let dead = upstreams.known_dead(&question);
+                        failures.note(&question, &error, dead, now());
+                    }
+                    return Err(error);
+                }
+            };
             let cache = cache.load_full();
             let lifetime = cache.settle(&question, &mut answer);
             let answer = Arc::new(answer);
-            if epoch.load(Ordering::Relaxed) != begun {
-                return Ok(answer);
+            if !flushed {
+                failures.answered(&question);
+                let evicted = cache.insert(&question, Arc::clone(&answer), lifetime, now());
+                let evicted = u64::try_from(evicted).unwrap_or(u64::MAX);
+                metrics.cache_evictions.inc_by(evicted);
+                count_entries(&metrics, &cache);
             }
-            if cache.insert(&question, Arc::clone(&answer), lifetime, now()) {
-                metrics.cache_evictions.inc();
-            }
-            count_entries(&metrics, &cache);
             Ok(answer)
         }
     }
+}
+
+/// What the cache holds of a question while it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Nothing that holds.
+    Nothing,
+    /// An answer that is soon at its end.
+    Answer,
 }
 
 fn absolute(question: &Question) -> Cow<'_, Question> {
@@ -282,6 +358,8 @@ fn absolute(question: &Question) -> Cow<'_, Question> {
 fn count_entries(metrics: &Metrics, cache: &cache::Cache) {
     let entries = i64::try_from(cache.len()).unwrap_or(i64::MAX);
     metrics.cache_entries.set(entries);
+    let bytes = i64::try_from(cache.bytes()).unwrap_or(i64::MAX);
+    metrics.cache_bytes.set(bytes);
 }
 
 #[expect(

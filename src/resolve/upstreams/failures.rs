@@ -9,6 +9,7 @@ pub(super) struct Failures {
     code: Option<ResolveError>,
     timeout: bool,
     other: Option<String>,
+    overload: Option<String>,
 }
 
 impl Failures {
@@ -25,7 +26,7 @@ impl Failures {
             }
             AskError::Timeout => self.timeout = true,
             AskError::Network(text) | AskError::Malformed(text) => self.other = Some(text),
-            AskError::Overload => self.other = Some(failure.to_string()),
+            AskError::Overload => self.overload = Some(failure.to_string()),
         }
     }
 
@@ -34,10 +35,11 @@ impl Failures {
         match self.code {
             Some(error) => error,
             None if self.timeout => ResolveError::Timeout,
-            None => ResolveError::Unreachable(
-                self.other
-                    .unwrap_or_else(|| "no server is configured".to_owned()),
-            ),
+            None => match (self.other, self.overload) {
+                (Some(text), _) => ResolveError::Unreachable(text),
+                (None, Some(text)) => ResolveError::Overload(text),
+                (None, None) => ResolveError::Unreachable("no server is configured".to_owned()),
+            },
         }
     }
 }

@@ -1,0 +1,68 @@
+//! Answers at their end: asked for again shortly before it while they are in use, and told for a while after it when the
+//! servers give no newer one (RFC 8767). Part of [`Resolver::lookup`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::cache::Remembered;
+use super::{Answer, Known, Question, Resolver};
+
+/// How long who can be told a stale answer waits for a newer one (RFC 8767 section 5, "client response timer").
+const PATIENCE: Duration = Duration::from_millis(1800);
+
+/// Answers that are asked for before their end at once. More are not: they will be asked for at their end.
+pub(super) const MAX_PREFETCHES: usize = 256;
+
+impl Resolver {
+    /// Asks for an answer in the background while the one that the cache holds is told.
+    pub(super) fn prefetch(&self, question: &Question) {
+        let Ok(permit) = Arc::clone(&self.prefetches).try_acquire_owned() else {
+            return;
+        };
+        let start = || {
+            let exchange = self.exchange(question.clone(), Known::Answer);
+            async move {
+                let outcome = exchange.await;
+                drop(permit);
+                outcome
+            }
+        };
+        match self.flights.begin(question, start) {
+            Ok(()) => {
+                self.metrics.cache_prefetches.inc();
+            }
+            Err(error) => debug!(name = %question.name, %error, "not asked for before its end"),
+        }
+    }
+
+    /// A newer answer if it comes in time, else the stale one. Nobody waits for servers that are known not to answer.
+    /// Whoever waits, the newer answer is kept when it comes.
+    pub(super) async fn newer_or(
+        &self,
+        question: &Question,
+        stale: Answer,
+        now: Instant,
+    ) -> Answer {
+        let remembered = self.failures.of(question, now);
+        let patience = match remembered {
+            Remembered::Nothing if !self.upstreams.load().known_dead(question) => PATIENCE,
+            _ => Duration::ZERO,
+        };
+        if !matches!(remembered, Remembered::Failed(_)) {
+            self.metrics.cache_misses.inc();
+            if patience.is_zero() {
+                let start = || self.exchange(question.clone(), Known::Nothing);
+                if let Err(error) = self.flights.begin(question, start) {
+                    self.refused(question, error);
+                }
+            } else if let Ok(Ok(newer)) = timeout(patience, self.ask(question)).await {
+                return newer;
+            }
+        }
+        self.metrics.cache_stale.inc();
+        stale
+    }
+}
