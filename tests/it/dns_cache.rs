@@ -8,8 +8,8 @@ use hickory_proto::rr::{RData, RecordType};
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Ask, Gate, PATIENCE, Reply, Response, Setup, Upstream, a, clock, ede, ipv4_of, request, soa,
-    soa_of, txt,
+    Ask, Gate, PATIENCE, Reply, Response, Setup, Upstream, a, aaaa, clock, ede, ipv4_of, request,
+    soa, soa_of, txt,
 };
 
 /// A request to the admin listener, with more lines of its head.
@@ -133,12 +133,16 @@ fn a_gate_whose_server_dies_goes_on_with_what_it_knows_and_at_once() {
     upstream.say("a.example", RecordType::A, brief("a.example", "192.0.2.1"));
     let no = Reply::code(ResponseCode::NXDomain).authority(denial);
     upstream.say("no.example", RecordType::TXT, no);
+    let mut ipv6 = aaaa("a.example", "2001:db8::1");
+    ipv6.ttl = 1;
+    upstream.say("a.example", RecordType::AAAA, Reply::of([ipv6]));
     let setup = Setup::new(&upstream)
         .set("dns.upstream.timeout", r#""300ms""#)
         .mode("off");
     let gate = Gate::start(&setup);
     for (owner, record_type) in [
         ("a.example", RecordType::A),
+        ("a.example", RecordType::AAAA),
         ("no.example", RecordType::TXT),
     ] {
         Ask::new(owner, record_type).udp(&gate);
@@ -154,13 +158,15 @@ fn a_gate_whose_server_dies_goes_on_with_what_it_knows_and_at_once() {
     let begun = clock();
     let again = Ask::new("a.example", RecordType::A).tcp(&gate);
     assert_eq!(ede(&again), Some(3));
+    let withheld = Ask::new("a.example", RecordType::AAAA).udp(&gate);
+    assert!(withheld.answers.is_empty() && soa_of(&withheld).is_some());
     let gone = until(&gate, "no.example", RecordType::TXT, |answer| {
         ede(answer).is_some()
     });
     assert_eq!(ede(&gone), Some(19));
     assert_eq!(gone.metadata.response_code, ResponseCode::NXDomain);
     let taken = begun.elapsed();
-    // Twice 50 ms are promised; the server's time alone would be 300 ms each.
+    // Thrice 50 ms are promised; the server's time alone would be 300 ms each.
     assert!(taken < Duration::from_millis(250), "{taken:?}");
     upstream.say(
         "a.example",

@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hickory_proto::rr::Name;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, RecordType};
 
 use self::denied::{Denied, denies};
 pub(super) use self::failures::{Failures, Remembered};
@@ -140,7 +141,9 @@ impl Cache {
         };
         if self.bounds.nxdomain_cut && !self.denied.is_empty() {
             for denied in self.denied.above(question, least()) {
-                if let Some(answer) = self.get(&denied, now) {
+                if let Some(answer) = self.get(&denied, now)
+                    && !self.exists(&denied, now)
+                {
                     return Found::Denied(answer);
                 }
             }
@@ -172,6 +175,10 @@ impl Cache {
         now: Instant,
     ) -> usize {
         let Some(expires) = now.checked_add(lifetime).filter(|expires| *expires > now) else {
+            // What it replaces is no longer what the servers say.
+            if let Some(shard) = self.shard(question) {
+                self.change(shard, |shard| shard.remove(question));
+            }
             return 0;
         };
         let denies = denies(question, &answer);
@@ -214,6 +221,23 @@ impl Cache {
         answer.authorities.shrink_to_fit();
         answer.additionals.shrink_to_fit();
         ttl::settle(&self.bounds, question, answer)
+    }
+
+    /// Whether a server has said that the name has addresses, too: some deny names for one type of records only (RFC 4074
+    /// section 4.2), and such a denial must not reach further than itself.
+    fn exists(&self, denied: &Question, now: Instant) -> bool {
+        [RecordType::A, RecordType::AAAA]
+            .into_iter()
+            .any(|record_type| {
+                let question = Question {
+                    record_type,
+                    ..denied.clone()
+                };
+                match self.look(&question, false, now) {
+                    Some(Seen::Fresh { answer, .. }) => answer.rcode == ResponseCode::NoError,
+                    _ => false,
+                }
+            })
     }
 
     fn look(&self, question: &Question, prefetch: bool, now: Instant) -> Option<Seen> {

@@ -170,6 +170,15 @@ impl Shard {
         change
     }
 
+    /// Takes out the answer to a question.
+    pub(super) fn remove(&mut self, question: &Question) -> Change {
+        let mut change = Change::default();
+        if let Some(&place) = self.places.get(question) {
+            self.take(place, &mut change);
+        }
+        change
+    }
+
     /// Takes out what `matches`.
     pub(super) fn forget(&mut self, matches: impl Fn(&Entry) -> bool) -> Change {
         let mut change = Change::default();

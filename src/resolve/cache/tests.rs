@@ -4,10 +4,9 @@ mod bounds;
 
 use std::net::Ipv4Addr;
 
-use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{CNAME, SOA};
 
-use hickory_proto::rr::{RData, Record, RecordType};
+use hickory_proto::rr::{RData, Record};
 
 use super::super::ExtendedError;
 use super::*;
@@ -373,6 +372,27 @@ fn a_denial_behind_an_alias_is_not_one_of_the_name_asked() {
     assert_eq!(cache.len(), 1);
     let found = cache.find(&question("a.b.example."), || 0, now);
     assert_eq!(found, Found::Nothing);
+}
+
+#[test]
+fn a_denial_that_another_answer_belies_reaches_no_further() {
+    let bounds = Bounds {
+        nxdomain_cut: true,
+        ..BOUNDS
+    };
+    let (cache, now) = (Cache::new(bounds), start());
+    let ipv6 = Question {
+        record_type: RecordType::AAAA,
+        ..question("b.example.")
+    };
+    let (_, mut no) = denial("b.example.", "example.");
+    let lifetime = cache.settle(&ipv6, &mut no);
+    cache.insert(&ipv6, Arc::new(no), lifetime, now);
+    let below = || cache.find(&question("a.b.example."), || 0, now);
+    assert!(matches!(below(), Found::Denied(_)));
+    let yes = answer(vec![a("b.example.", 60)], vec![]);
+    store(&cache, "b.example.", yes, now);
+    assert_eq!(below(), Found::Nothing);
 }
 
 fn large(text: &str, records: u32) -> Answer {

@@ -36,11 +36,16 @@ fn the_memory_is_bounded_and_a_few_large_answers_do_not_push_out_thousands() {
 }
 
 #[test]
-fn a_newer_answer_that_is_too_large_to_keep_still_takes_the_older_one_away() {
+fn a_newer_answer_that_is_not_kept_still_takes_the_older_one_away() {
     let (cache, now) = (Cache::new(BOUNDS), start());
-    store(&cache, "a.example.", large("a.example.", 1), now);
-    store(&cache, "a.example.", large("a.example.", 4000), now);
-    assert_eq!((cache.len(), cache.bytes()), (0, 0));
+    let too_large = large("a.example.", 4000);
+    let too_brief = answer(vec![a("a.example.", 0)], vec![]);
+    for newer in [too_large, too_brief] {
+        store(&cache, "a.example.", large("a.example.", 1), now);
+        assert_eq!(cache.len(), 1);
+        store(&cache, "a.example.", newer, now);
+        assert_eq!((cache.len(), cache.bytes()), (0, 0));
+    }
 }
 
 #[test]
