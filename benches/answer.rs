@@ -11,7 +11,7 @@ use sekisho::config::Config;
 use sekisho::dns::{Handler, Transport, Truth, View, Zones};
 use sekisho::net::{ClientAddr, Interfaces};
 use sekisho::resolve::{Answer, Question, ResolveError};
-use sekisho::steer::Steering;
+use sekisho::steer::{Lists, Steering};
 use sekisho::telemetry::Metrics;
 
 /// Every name under `both` has both families, every other has AAAA only.
@@ -74,7 +74,7 @@ fn handler() -> Handler<Warm> {
         both: name("both.example."),
         soa: Record::from_rdata(name("example."), 300, soa),
     };
-    let steering = Arc::new(Steering::new(&config));
+    let steering = Arc::new(Steering::new(&config, Lists::default()));
     let view = View::new(&config, zones, steering, Arc::new(warm));
     Handler::new(view, Arc::new(Metrics::new()))
 }

@@ -23,6 +23,7 @@ pub use sockets::{BindError, Kind};
 
 use crate::config::Config;
 use crate::dns::{ZoneProblem, Zones};
+use crate::steer::{ListProblem, Lists};
 use crate::telemetry::events;
 use running::Signals;
 use sockets::Sockets;
@@ -35,6 +36,7 @@ const RUNTIME_END: Duration = Duration::from_secs(1);
 pub struct App {
     config: Config,
     zones: Zones,
+    lists: Lists,
     sockets: Sockets,
 }
 
@@ -44,6 +46,9 @@ pub enum AppError {
     /// Local zones that do not load.
     #[error("{}", lines(.0))]
     Zones(Vec<ZoneProblem>),
+    /// Files of domains that do not load.
+    #[error("{}", lines(.0))]
+    Lists(Vec<ListProblem>),
     /// A socket that cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -58,7 +63,7 @@ pub enum AppError {
     Ended(&'static str),
 }
 
-fn lines(problems: &[ZoneProblem]) -> String {
+fn lines(problems: &[impl ToString]) -> String {
     problems
         .iter()
         .map(ToString::to_string)
@@ -72,6 +77,13 @@ fn warn_of_unreadable(config: &Config) {
         && let Err(error) = File::open(path)
     {
         tracing::warn!(path = %path.display(), %error, "a reload will fail, because `user` cannot read this");
+    }
+    let rules = config.rules.iter().flat_map(|rule| &rule.domain_files);
+    let files = config.steer.never_files.iter();
+    for path in files.chain(&config.steer.always_files).chain(rules) {
+        if let Err(error) = File::open(path) {
+            tracing::warn!(path = %path.display(), %error, "a reload will fail, because `user` cannot read this");
+        }
     }
     if let Some(folder) = &config.dns.zones
         && folder.exists()
@@ -87,6 +99,9 @@ pub fn check(config: &Config) -> Vec<String> {
         Ok(_) => Vec::new(),
         Err(found) => found.iter().map(ToString::to_string).collect(),
     };
+    if let Err(found) = Lists::load(config) {
+        problems.extend(found.iter().map(ToString::to_string));
+    }
     if let Some(user) = &config.user
         && let Err(error) = privileges::find(user)
     {
@@ -103,6 +118,7 @@ impl App {
     /// [`AppError`] when something does not load, cannot be bound, or root cannot be given up.
     pub fn build(config: Config) -> Result<Self, AppError> {
         let zones = state::zones(&config).map_err(AppError::Zones)?;
+        let lists = Lists::load(&config).map_err(AppError::Lists)?;
         let user = match (&config.user, privileges::is_root()) {
             (Some(user), true) => Some(privileges::find(user)?),
             _ => None,
@@ -122,6 +138,7 @@ impl App {
         Ok(Self {
             config,
             zones,
+            lists,
             sockets,
         })
     }

@@ -11,7 +11,7 @@ use crate::dns::{Forwarded, OwnName, OwnNames, View, ZoneProblem, Zones};
 use crate::net::Family;
 use crate::proxy::{Live, Settings};
 use crate::resolve::Resolver;
-use crate::steer::Steering;
+use crate::steer::{Lists, Steering};
 use crate::telemetry::Metrics;
 
 /// The local zones of a configuration; a folder that nobody named may be missing.
@@ -41,8 +41,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(config: &Config, zones: Zones, kept: &Kept) -> Self {
-        let steering = Arc::new(Steering::new(config));
+    pub(super) fn new(config: &Config, zones: Zones, lists: Lists, kept: &Kept) -> Self {
+        let steering = Arc::new(Steering::new(config, lists));
         let own_names = Arc::new(OwnNames::new(
             &config.lan,
             zones.clone(),

@@ -5,11 +5,10 @@ use hickory_proto::rr::Name;
 
 use super::special::{self, Special};
 use crate::config::Dns;
-use crate::steer::SuffixSet;
 
 /// The domains with servers of their own.
 #[derive(Clone, Debug, Default)]
-pub struct Forwarded(SuffixSet);
+pub struct Forwarded(Vec<Name>);
 
 impl Forwarded {
     /// The domains of a configuration.
@@ -27,8 +26,8 @@ impl Forwarded {
     /// Whether a name lies in such a domain, and nothing between them is special.
     pub(super) fn holds(&self, name: &Name) -> bool {
         let apex = special::apex(name).map_or(0, Name::num_labels);
-        let domain = self.0.closest(name);
-        domain.is_some_and(|domain| domain.num_labels() >= apex)
+        let mut domains = self.0.iter();
+        domains.any(|domain| domain.zone_of(name) && domain.num_labels() >= apex)
     }
 }
 

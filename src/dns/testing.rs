@@ -17,7 +17,7 @@ use super::truth::Truth;
 use crate::config::{Config, Mode, Names};
 use crate::net::Interfaces;
 use crate::resolve::{Answer, Question, ResolveError};
-use crate::steer::Steering;
+use crate::steer::{Lists, Steering};
 
 pub(super) const GATE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
 
@@ -72,6 +72,11 @@ impl World {
 
     pub(super) fn silent(mut self, owner: &str, record_type: RecordType) -> Self {
         self.silent.insert((name(owner), record_type));
+        self
+    }
+
+    pub(super) fn with(mut self, record: Record) -> Self {
+        self.records.push(record);
         self
     }
 
@@ -160,25 +165,35 @@ impl World {
 fn sign(section: &mut Vec<Record>) {
     let sets: HashSet<(Name, RecordType)> = section
         .iter()
+        .filter(|record| record.record_type() != RecordType::RRSIG)
         .map(|record| (record.name.clone(), record.record_type()))
         .collect();
     for (owner, covered) in sets {
-        let signature = RRSIG::from_sig(
-            SigInput {
-                type_covered: covered,
-                algorithm: Algorithm::ED25519,
-                num_labels: owner.num_labels(),
-                original_ttl: 300,
-                sig_expiration: SerialNumber::new(0),
-                sig_inception: SerialNumber::new(0),
-                key_tag: 0,
-                signer_name: Name::root(),
-            },
-            vec![8; 64],
-        );
-        let data = RData::DNSSEC(DNSSECRData::RRSIG(signature));
-        section.push(Record::from_rdata(owner, 300, data));
+        section.push(signature(owner, covered));
     }
+}
+
+/// A signature over records of a type; nobody could verify it.
+pub(super) fn rrsig(owner: &str, covered: RecordType) -> Record {
+    signature(name(owner), covered)
+}
+
+fn signature(owner: Name, covered: RecordType) -> Record {
+    let signature = RRSIG::from_sig(
+        SigInput {
+            type_covered: covered,
+            algorithm: Algorithm::ED25519,
+            num_labels: owner.num_labels(),
+            original_ttl: 300,
+            sig_expiration: SerialNumber::new(0),
+            sig_inception: SerialNumber::new(0),
+            key_tag: 0,
+            signer_name: Name::root(),
+        },
+        vec![8; 64],
+    );
+    let data = RData::DNSSEC(DNSSECRData::RRSIG(signature));
+    Record::from_rdata(owner, 300, data)
 }
 
 impl Truth for World {
@@ -212,7 +227,12 @@ pub(super) fn config(mode: Mode, names: Names) -> Config {
 
 /// What a configuration asks for, in this world.
 pub(super) fn view(config: &Config, zones: Zones, world: impl Into<Arc<World>>) -> View<World> {
-    View::new(config, zones, Arc::new(Steering::new(config)), world.into())
+    View::new(
+        config,
+        zones,
+        Arc::new(Steering::new(config, Lists::default())),
+        world.into(),
+    )
 }
 
 /// A query with RD=1 and no EDNS.

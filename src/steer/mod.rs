@@ -1,20 +1,28 @@
-//! Level 2, PURE: the one list that decides what goes through the gate.
+//! Level 2, PURE apart from [`Lists::load`]: the one list that decides what goes through the gate.
 //!
 //! It has two readers, which must not disagree: DNS (is this A answered with the gate's address?) and PAC (`PROXY` or
 //! `DIRECT`?). Called by `dns` and `web`; a reload makes a new one.
 
+mod lists;
 mod matcher;
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use hickory_proto::rr::Name;
 
+pub use lists::{BuiltIn, ListProblem, Lists};
 pub use matcher::SuffixSet;
 
 use crate::config::{Aaaa, Config, Mode, Names, Rule, RuleSteer};
+use lists::List;
 
-/// The names that are never steered, whatever the configuration says: one suffix a line, with its reason.
+/// The names that are never steered, whatever the configuration says: one suffix a line, with its reason and source.
 const BUILT_IN_NEVER: &str = include_str!("never.txt");
+
+/// How many suffixes of files PAC is told of: more would make its file too long for browsers. A name beyond them goes
+/// through the proxy, which reaches it as well.
+const MOST_IN_PAC: usize = 1000;
 
 /// Where a name leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,58 +59,91 @@ impl When {
     }
 }
 
+/// Why a name is steered so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why<'a> {
+    /// `steer.mode` is `off`.
+    Off,
+    /// The rule with this number, from 1.
+    Rule(usize),
+    /// This suffix in `steer.never`.
+    Never(Name),
+    /// This suffix in a file of `steer.never-files`.
+    NeverFile(&'a Path, Name),
+    /// This suffix in `steer.always`.
+    Always(Name),
+    /// This suffix in a file of `steer.always-files`.
+    AlwaysFile(&'a Path, Name),
+    /// The list that is built in.
+    BuiltIn(&'a BuiltIn),
+    /// `steer.mode` and `steer.names`.
+    Mode,
+}
+
 /// The list.
 #[derive(Clone, Debug)]
 pub struct Steering {
     mode: When,
     built_in: SuffixSet,
+    reasons: Vec<BuiltIn>,
     never: SuffixSet,
+    never_files: Vec<List>,
     always: SuffixSet,
+    always_files: Vec<List>,
     rules: Vec<CompiledRule>,
 }
 
 #[derive(Clone, Debug)]
 struct CompiledRule {
-    domains: Option<SuffixSet>,
+    /// `None` matches every name.
+    domains: Option<(SuffixSet, Vec<List>)>,
     rule: Rule,
 }
 
 impl CompiledRule {
     fn matches(&self, client: IpAddr, name: &Name) -> bool {
-        self.domains
+        self.matches_client(client)
+            && self.domains.as_ref().is_none_or(|(domains, files)| {
+                domains.contains(name) || files.iter().any(|list| list.suffixes.contains(name))
+            })
+    }
+
+    fn matches_client(&self, client: IpAddr) -> bool {
+        self.rule
+            .clients
             .as_ref()
-            .is_none_or(|domains| domains.contains(name))
-            && self
-                .rule
-                .clients
-                .as_ref()
-                .is_none_or(|clients| clients.contains(client))
+            .is_none_or(|clients| clients.contains(client))
     }
 }
 
 impl Steering {
-    /// The list that a configuration asks for.
-    pub fn new(config: &Config) -> Self {
+    /// The list that a configuration and its files ask for.
+    pub fn new(config: &Config, lists: Lists) -> Self {
         let mode = match (config.steer.mode, config.steer.names) {
             (Mode::Off, _) => When::Never,
             (Mode::Ipv6Only, _) => When::Ipv6Only,
             (Mode::Address, Names::Ipv6) => When::Ipv6,
             (Mode::Address, Names::All) => When::Any,
         };
+        let reasons = lists::built_in(BUILT_IN_NEVER);
+        let mut files = lists.rules.into_iter();
+        let rules = config.rules.iter().map(|rule| {
+            let files = files.next().unwrap_or_default();
+            let everything = rule.domains.is_empty() && rule.domain_files.is_empty();
+            CompiledRule {
+                domains: (!everything).then(|| (rule.domains.iter().cloned().collect(), files)),
+                rule: rule.clone(),
+            }
+        });
         Self {
             mode,
-            built_in: SuffixSet::from_lines(BUILT_IN_NEVER),
+            rules: rules.collect(),
+            built_in: reasons.iter().map(|entry| entry.suffix.clone()).collect(),
+            reasons,
             never: config.steer.never.iter().cloned().collect(),
+            never_files: lists.never,
             always: config.steer.always.iter().cloned().collect(),
-            rules: config
-                .rules
-                .iter()
-                .map(|rule| CompiledRule {
-                    domains: (!rule.domains.is_empty())
-                        .then(|| rule.domains.iter().cloned().collect()),
-                    rule: rule.clone(),
-                })
-                .collect(),
+            always_files: lists.always,
         }
     }
 
@@ -117,14 +158,47 @@ impl Steering {
             Some(RuleSteer::Always) => return When::Any,
             None => {}
         }
-        if self.never.contains(name) {
+        if self.never.contains(name) || holder(&self.never_files, name).is_some() {
             When::Never
-        } else if self.always.contains(name) {
+        } else if self.always.contains(name) || holder(&self.always_files, name).is_some() {
             When::Any
         } else if self.built_in.contains(name) {
             When::Never
         } else {
             self.mode
+        }
+    }
+
+    /// Why [`Steering::when`] says what it says.
+    pub fn why(&self, client: IpAddr, name: &Name) -> Why<'_> {
+        if self.mode == When::Never {
+            return Why::Off;
+        }
+        if let Some(number) = self.rule_number(client, name)
+            && self
+                .rule(client, name)
+                .is_some_and(|rule| rule.steer.is_some())
+        {
+            return Why::Rule(number);
+        }
+        let in_files = |files| {
+            let list: &List = holder(files, name)?;
+            Some((list.file.as_path(), list.suffixes.find(name)?))
+        };
+        if let Some(suffix) = self.never.find(name) {
+            Why::Never(suffix)
+        } else if let Some((file, suffix)) = in_files(&self.never_files) {
+            Why::NeverFile(file, suffix)
+        } else if let Some(suffix) = self.always.find(name) {
+            Why::Always(suffix)
+        } else if let Some((file, suffix)) = in_files(&self.always_files) {
+            Why::AlwaysFile(file, suffix)
+        } else if let Some(suffix) = self.built_in.find(name)
+            && let Some(entry) = self.reasons.iter().find(|entry| entry.suffix == suffix)
+        {
+            Why::BuiltIn(entry)
+        } else {
+            Why::Mode
         }
     }
 
@@ -140,15 +214,21 @@ impl Steering {
         let ruled = self
             .rules
             .iter()
-            .map(|compiled| &compiled.rule)
-            .filter(|rule| rule.steer == Some(RuleSteer::Never))
-            .filter(|rule| {
-                rule.clients
-                    .as_ref()
-                    .is_none_or(|clients| clients.contains(client))
-            })
-            .flat_map(|rule| rule.domains.iter());
-        let mut suffixes: Vec<Name> = self.never.iter().chain(ruled).cloned().collect();
+            .filter(|compiled| compiled.rule.steer == Some(RuleSteer::Never))
+            .filter(|compiled| compiled.matches_client(client));
+        let files = ruled
+            .clone()
+            .filter_map(|compiled| compiled.domains.as_ref())
+            .flat_map(|(_, files)| files)
+            .chain(&self.never_files)
+            .flat_map(|list| list.suffixes.iter())
+            .take(MOST_IN_PAC);
+        let mut suffixes: Vec<Name> = self
+            .never
+            .iter()
+            .chain(ruled.flat_map(|compiled| compiled.rule.domains.iter().cloned()))
+            .chain(files)
+            .collect();
         suffixes.sort();
         suffixes.dedup();
         suffixes
@@ -161,6 +241,17 @@ impl Steering {
             .find(|compiled| compiled.matches(client, name))
             .map(|compiled| &compiled.rule)
     }
+
+    /// Its number, from 1, in the order of the configuration.
+    pub fn rule_number(&self, client: IpAddr, name: &Name) -> Option<usize> {
+        let matches = |compiled: &CompiledRule| compiled.matches(client, name);
+        Some(self.rules.iter().position(matches)? + 1)
+    }
+}
+
+/// The first file that holds a name.
+fn holder<'a>(files: &'a [List], name: &Name) -> Option<&'a List> {
+    files.iter().find(|list| list.suffixes.contains(name))
 }
 
 #[cfg(test)]
@@ -173,7 +264,8 @@ mod tests {
 
     fn steering(text: &str) -> Steering {
         let interfaces = Interfaces::of(&[("eth0", "192.168.1.2/24")], Some("eth0"));
-        Steering::new(&Config::parse(text, None, &interfaces, "nameserver 192.0.2.53\n").unwrap())
+        let config = Config::parse(text, None, &interfaces, "nameserver 192.0.2.53\n").unwrap();
+        Steering::new(&config, Lists::default())
     }
 
     fn name(text: &str) -> Name {
@@ -255,26 +347,81 @@ mod tests {
     }
 
     #[test]
-    fn every_line_of_the_built_in_list_is_a_name() {
+    fn files_stand_beside_the_lists_that_they_belong_to() {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, text) in [
+            ("never.txt", "bank.example\n"),
+            ("always.txt", "shop.example\npool.ntp.org\n"),
+            ("tv.txt", "tv.example\n"),
+        ] {
+            std::fs::write(folder.path().join(file), text).unwrap();
+        }
+        let text = "[steer]\nnever-files = [\"never.txt\"]\nalways-files = [\"always.txt\"]\n\
+                    [[rule]]\ndomains = [\"film.example\"]\ndomain-files = [\"tv.txt\"]\naaaa = \"pass\"\nsteer = \"never\"\n";
+        let interfaces = Interfaces::of(&[("eth0", "192.168.1.2/24")], Some("eth0"));
+        let file = folder.path().join("sekisho.toml");
+        let config =
+            Config::parse(text, Some(&file), &interfaces, "nameserver 192.0.2.53\n").unwrap();
+        let steering = Steering::new(&config, Lists::load(&config).unwrap());
+        let never = folder.path().join("never.txt");
+        let always = folder.path().join("always.txt");
+        for (host, when, why) in [
+            (
+                "a.bank.example.",
+                When::Never,
+                Why::NeverFile(&never, name("bank.example.")),
+            ),
+            (
+                "shop.example.",
+                When::Any,
+                Why::AlwaysFile(&always, name("shop.example.")),
+            ),
+            (
+                "pool.ntp.org.",
+                When::Any,
+                Why::AlwaysFile(&always, name("pool.ntp.org.")),
+            ),
+            ("tv.example.", When::Never, Why::Rule(1)),
+            ("film.example.", When::Never, Why::Rule(1)),
+            ("other.example.", When::Ipv6Only, Why::Mode),
+        ] {
+            assert_eq!(steering.when(CLIENT, &name(host)), when, "{host}");
+            assert_eq!(steering.why(CLIENT, &name(host)), why, "{host}");
+        }
+        assert_eq!(steering.aaaa(CLIENT, &name("tv.example.")), Aaaa::Pass);
+        assert_eq!(
+            steering.aaaa(CLIENT, &name("bank.example.")),
+            Aaaa::Withhold
+        );
+        assert_eq!(
+            steering.direct_suffixes(CLIENT),
+            [
+                name("bank.example."),
+                name("film.example."),
+                name("tv.example.")
+            ]
+        );
+    }
+
+    #[test]
+    fn every_line_of_the_built_in_list_is_a_name_with_a_reason_and_a_source() {
         let lines = BUILT_IN_NEVER
             .lines()
-            .map(|line| line.split('#').next().unwrap_or_default().trim())
-            .filter(|line| !line.is_empty());
-        let set = SuffixSet::from_lines(BUILT_IN_NEVER);
-        let mut count = 0;
-        for line in lines {
-            assert!(
-                crate::net::Host::parse(line)
-                    .is_ok_and(|host| matches!(host, crate::net::Host::Name(_))),
-                "{line}"
-            );
-            assert!(set.contains(&name(line)), "{line}");
-            count += 1;
-        }
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let entries = lists::built_in(BUILT_IN_NEVER);
+        assert_eq!(entries.len(), lines.count());
+        let steering = steering("");
         assert_eq!(
-            set.iter().count(),
-            count,
-            "a suffix stands in the list twice"
+            steering.built_in.len(),
+            entries.len(),
+            "a suffix stands in the list twice, or below another"
         );
+        for entry in &entries {
+            assert!(!entry.what.is_empty(), "{entry:?}");
+            assert!(entry.source.starts_with("https://"), "{entry:?}");
+            assert!(!entry.source.contains(' '), "{entry:?}");
+            let below = name("x").append_domain(&entry.suffix).unwrap();
+            assert_eq!(steering.why(CLIENT, &below), Why::BuiltIn(entry));
+        }
     }
 }

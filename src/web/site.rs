@@ -169,7 +169,7 @@ mod tests {
 
     fn site(networks: &[&str]) -> Arc<Site> {
         let config = config(networks, &["direct.example."]);
-        let steering = Arc::new(Steering::new(&config));
+        let steering = Arc::new(Steering::new(&config, crate::steer::Lists::default()));
         let gate = Some("0.0.0.0:3128".parse().unwrap());
         let metrics = Arc::new(Metrics::new());
         Arc::new(Site::new(&config.lan, gate, steering, metrics))
@@ -339,7 +339,7 @@ mod tests {
         let client = "127.0.0.1".parse().unwrap();
         assert!(site.pac(client).contains("direct.example"));
         let config = config(&["127.0.0.0/8"], &[]);
-        let steering = Arc::new(Steering::new(&config));
+        let steering = Arc::new(Steering::new(&config, crate::steer::Lists::default()));
         site.update(
             &config.lan,
             Some("10.0.0.1:8080".parse().unwrap()),
