@@ -13,6 +13,8 @@ use crate::resolve::{Answer, ExtendedError, Question, ResolveError};
 pub(super) mod ede {
     /// Forged Answer.
     pub(in crate::dns) const FORGED: u16 = 4;
+    /// Blocked.
+    pub(in crate::dns) const BLOCKED: u16 = 15;
     /// Filtered.
     pub(in crate::dns) const FILTERED: u16 = 17;
     /// Prohibited: the client is none of ours.
@@ -89,6 +91,23 @@ pub(super) struct Draft {
     pub(super) withheld: bool,
     /// It leads to the gate.
     pub(super) steered: bool,
+    /// Addresses inside were taken out of what is outside.
+    pub(super) rebound: bool,
+    /// Who knew the answer.
+    pub(super) source: Source,
+}
+
+/// Who knew an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Nobody was asked.
+    Nobody,
+    /// The list of special names.
+    Special,
+    /// Local data; for the end of a CNAME that leads out of it, others.
+    Local,
+    /// Upstreams.
+    Outside,
 }
 
 impl Draft {
@@ -104,16 +123,36 @@ impl Draft {
             extended_errors: Vec::new(),
             withheld: false,
             steered: false,
+            rebound: false,
+            source: Source::Nobody,
         }
     }
 
     /// The same with an Extended DNS Error.
     pub(super) fn because(mut self, code: u16, text: &str) -> Self {
+        self.say(code, text);
+        self
+    }
+
+    /// Adds an Extended DNS Error.
+    pub(super) fn say(&mut self, code: u16, text: &str) {
         self.extended_errors.push(ExtendedError {
             code,
             text: text.to_owned(),
         });
-        self
+    }
+
+    /// What was done with the question, in one word.
+    pub(super) fn done(&self) -> &'static str {
+        match self.source {
+            Source::Special => "special",
+            _ if self.steered => "steered",
+            _ if self.rebound => "rebind",
+            _ if self.withheld => "withheld",
+            Source::Local => "local",
+            Source::Outside => "passed",
+            Source::Nobody => "refused",
+        }
     }
 }
 

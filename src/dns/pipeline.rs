@@ -23,12 +23,12 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::handler::View;
 use super::local::LocalAnswer;
-use super::message::{Asked, Draft, ede};
+use super::message::{Asked, Draft, Source, ede};
 use super::policy::{Action, Has, Needs, action, needs};
 use super::special::{self, Special};
 use super::svcb;
 use super::truth::Truth;
-use super::withhold::{chain_end, fallback_soa, no_data, scrub, soa_for, withhold};
+use super::withhold::{chain_end, fallback_soa, no_data, scrub, soa_for, type_covered, withhold};
 use crate::config::Aaaa;
 use crate::resolve::{Answer, ResolveError};
 use crate::steer::{Route, When};
@@ -60,14 +60,14 @@ fn special_names<T>(view: &View<T>, asked: &Asked, name: &Name) -> Option<Draft>
         return None;
     }
     let answer = special::answer(special, name, asked.query.query_type, view.gate);
-    Some(local(answer))
+    Some(local(answer, Source::Special))
 }
 
 async fn local_zones<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked) -> Option<Draft> {
     let record_type = asked.query.query_type;
     let mut answer = view.zones.answer(&asked.query.name, record_type)?;
     let chase = answer.chase.take();
-    let mut draft = local(answer);
+    let mut draft = local(answer, Source::Local);
     let Some(target) = chase.filter(|_| {
         asked.metadata.recursion_desired
             && !matches!(record_type, RecordType::CNAME | RecordType::ANY)
@@ -84,11 +84,13 @@ async fn local_zones<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked) ->
     draft.extended_errors = rest.extended_errors;
     draft.withheld = rest.withheld;
     draft.steered = rest.steered;
+    draft.rebound = rest.rebound;
     Some(draft)
 }
 
-fn local(answer: LocalAnswer) -> Draft {
+fn local(answer: LocalAnswer, source: Source) -> Draft {
     Draft {
+        source,
         authoritative: answer.authoritative,
         answers: answer.answers,
         authorities: answer.authorities,
@@ -106,6 +108,7 @@ fn not_taken_outside(asked: &Asked) -> Option<Draft> {
     }
     if asked.query.query_type == RecordType::ANY {
         let mut draft = Draft::empty(ResponseCode::NoError);
+        draft.source = Source::Special;
         draft.answers.push(Record::from_rdata(
             asked.query.name.clone(),
             ANY_TTL,
@@ -128,12 +131,14 @@ async fn outside<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked, name: 
         RecordType::A => outside.ipv4().await,
         RecordType::AAAA => outside.ipv6().await,
         RecordType::HTTPS | RecordType::SVCB => outside.service_binding().await,
-        other => outside
-            .lookup(name, other)
-            .await
-            .map(|truth| outside.tell(truth)),
+        other => match outside.lookup(name, other).await {
+            Ok(truth) => Ok(outside.tell(truth).await),
+            Err(error) => Err(error),
+        },
     };
-    told.unwrap_or_else(Draft::from)
+    let mut draft = told.unwrap_or_else(Draft::from);
+    draft.source = Source::Outside;
+    draft
 }
 
 struct Outside<'a, T> {
@@ -179,8 +184,8 @@ impl<T: Truth> Outside<'_, T> {
         };
         match learnt.ipv6 {
             // Without AAAA we do not know whether "no A" is the end of it; the client shall ask again.
-            Some(Err(error)) if is_no_data(&ipv4, RecordType::A) => Err(error),
-            _ => Ok(self.tell(ipv4)),
+            Some(Err(error)) if self.is_no_data(&ipv4, RecordType::A) => Err(error),
+            _ => Ok(self.tell(ipv4).await),
         }
     }
 
@@ -192,20 +197,20 @@ impl<T: Truth> Outside<'_, T> {
         let known = Has {
             ipv4: false,
             ipv6: truth.rcode == ResponseCode::NoError
-                && records_of(&truth, RecordType::AAAA).next().is_some(),
+                && !self.is_no_data(&truth, RecordType::AAAA),
         };
         if action(RecordType::AAAA, aaaa, when, known) == Action::NoData {
-            let soa = self.soa(&truth).await;
+            let soa = self.soa(&truth.answers, &truth.authorities).await;
             return Ok(withhold(truth.into(), soa));
         }
         let lacks_soa = truth.rcode == ResponseCode::NoError
-            && !known.ipv6
+            && records_of(&truth, RecordType::AAAA).next().is_none()
             && !truth.authorities.iter().any(is_soa);
         if lacks_soa {
-            let soa = self.soa(&truth).await;
+            let soa = self.soa(&truth.answers, &truth.authorities).await;
             return Ok(no_data(truth.into(), soa));
         }
-        Ok(self.tell(truth))
+        Ok(self.tell(truth).await)
     }
 
     /// HTTPS and SVCB: as they are less the hints, or one record of ours.
@@ -215,7 +220,7 @@ impl<T: Truth> Outside<'_, T> {
         let when = self.view.steering.when(self.client, &host);
         let truth = self.lookup(self.name, record_type).await?;
         if records_of(&truth, record_type).next().is_none() {
-            return Ok(self.tell(truth));
+            return Ok(self.tell(truth).await);
         }
         let learnt = self.learn(&host, record_type, when).await;
         let known = self.known(&learnt, when);
@@ -223,14 +228,20 @@ impl<T: Truth> Outside<'_, T> {
             // What we do not know might have led to the gate, and this record past it.
             return match learnt.error() {
                 Some(error) => Err(error),
-                None => Ok(self.tell(truth)),
+                None => Ok(self.tell(truth).await),
             };
         }
-        let ours = svcb::synthetic(self.name, record_type, &truth.answers, self.view.steer_ttl);
+        let ours = svcb::synthetic(
+            self.name,
+            &host,
+            record_type,
+            &truth.answers,
+            self.view.steer_ttl,
+        );
         match ours {
             Some(record) => Ok(self.steered(record)),
             None => {
-                let soa = self.soa(&truth).await;
+                let soa = self.soa(&truth.answers, &truth.authorities).await;
                 Ok(no_data(truth.into(), soa).because(ede::FORGED, "the gate does not carry this"))
             }
         }
@@ -286,8 +297,20 @@ impl<T: Truth> Outside<'_, T> {
     fn has(&self, answer: &Answer, record_type: RecordType, when: When) -> bool {
         answer.rcode == ResponseCode::NoError
             && records_of(answer, record_type)
+                .filter(|record| !self.is_rebound(record))
                 .filter_map(|record| record.data.ip_addr())
                 .any(|address| self.view.reach.counts(when, address))
+    }
+
+    /// Whether the name exists without records of the type, or without any that it may carry.
+    fn is_no_data(&self, answer: &Answer, record_type: RecordType) -> bool {
+        answer.rcode == ResponseCode::NoError
+            && records_of(answer, record_type).all(|record| self.is_rebound(record))
+    }
+
+    fn is_rebound(&self, record: &Record) -> bool {
+        let refusal = |address| self.view.rebinding.refusal(self.name, address);
+        record.data.ip_addr().and_then(refusal).is_some()
     }
 
     async fn lookup(&self, name: &Name, record_type: RecordType) -> Result<Answer, ResolveError> {
@@ -295,13 +318,34 @@ impl<T: Truth> Outside<'_, T> {
         self.view.resolver.lookup(&question).await
     }
 
-    /// As it is, less AAAA unless a rule passes it.
-    fn tell(&self, truth: Answer) -> Draft {
+    /// As it is, less addresses inside, and less AAAA unless a rule passes it. Where nothing is left of what was asked
+    /// for, the name has no such record.
+    async fn tell(&self, truth: Answer) -> Draft {
+        let asked = |records: &[Record]| {
+            let wanted = self.asked.query.query_type;
+            records.iter().any(|record| record.record_type() == wanted)
+        };
+        let before = truth.rcode == ResponseCode::NoError && asked(&truth.answers);
         let mut draft = Draft::from(truth);
-        if self.view.steering.aaaa(self.client, self.name) == Aaaa::Withhold {
-            scrub(&mut draft);
+        self.view.rebinding.protect(self.name, &mut draft);
+        match self.view.steering.aaaa(self.client, self.name) {
+            Aaaa::Withhold => scrub(&mut draft),
+            // What stands beside the answer belongs to other names, which the rule may not mean.
+            Aaaa::Pass => draft.additionals.retain(|record| {
+                let of = type_covered(record).unwrap_or_else(|| record.record_type());
+                of != RecordType::AAAA
+                    || self.view.steering.aaaa(self.client, &record.name) == Aaaa::Pass
+            }),
         }
-        draft
+        if !before || asked(&draft.answers) {
+            return draft;
+        }
+        let soa = self.soa(&draft.answers, &draft.authorities).await;
+        if draft.rebound {
+            no_data(draft, soa)
+        } else {
+            withhold(draft, soa)
+        }
     }
 
     fn steered(&self, record: Record) -> Draft {
@@ -319,9 +363,9 @@ impl<T: Truth> Outside<'_, T> {
     }
 
     /// The SOA of the zone where the chain of an answer ends: the real one if it can be had in time.
-    async fn soa(&self, truth: &Answer) -> Record {
-        let end = chain_end(self.name, &truth.answers);
-        let known = soa_for(&end, truth.authorities.iter());
+    async fn soa(&self, answers: &[Record], authorities: &[Record]) -> Record {
+        let end = chain_end(self.name, answers);
+        let known = soa_for(&end, authorities);
         if let Some(soa) = known {
             return soa;
         }
@@ -339,11 +383,6 @@ fn records_of(answer: &Answer, record_type: RecordType) -> impl Iterator<Item = 
         .answers
         .iter()
         .filter(move |record| record.record_type() == record_type)
-}
-
-/// Whether the name exists without records of the type.
-fn is_no_data(answer: &Answer, record_type: RecordType) -> bool {
-    answer.rcode == ResponseCode::NoError && records_of(answer, record_type).next().is_none()
 }
 
 fn is_soa(record: &Record) -> bool {

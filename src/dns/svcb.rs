@@ -1,7 +1,8 @@
 //! PURE. Service bindings (HTTPS and SVCB, RFC 9460) as clients of the gate may see them.
 //!
-//! Called by `withhold` for names that are told as they are, and by `pipeline` for names that lead to the gate.
+//! Called by `withhold` and `rebind` for names that are told as they are, and by `pipeline` for names that lead to the gate.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_proto::rr::rdata::HTTPS;
@@ -12,36 +13,62 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 const CARRIED: [&str; 2] = ["h2", DEFAULT];
 /// The default protocol of HTTPS records (RFC 9460 section 9.1.1).
 const DEFAULT: &str = "http/1.1";
+/// Key of `dohpath`, without which `h2` says nothing of a DNS server (RFC 9461 section 5).
+const DOH_PATH: u16 = 7;
 
-/// Takes `ipv6hint` out of a service binding and out of its `mandatory` list; the rest, unknown keys too, stays.
-/// Says whether there was one.
+/// Takes `ipv6hint` out of a service binding. Says whether there was one.
 pub(super) fn strip_ipv6_hints(data: &mut RData) -> bool {
+    strip_hints(data, |address| address.is_ipv6())
+}
+
+/// Takes unwanted addresses out of the hints of a service binding, and hints that are empty then out of it and of its
+/// `mandatory` list; the rest, unknown keys too, stays. Says whether anything was taken.
+pub(super) fn strip_hints(data: &mut RData, mut unwanted: impl FnMut(IpAddr) -> bool) -> bool {
     let (RData::HTTPS(HTTPS(binding)) | RData::SVCB(binding)) = data else {
         return false;
     };
-    let before = binding.svc_params.len();
-    binding
-        .svc_params
-        .retain(|(key, _)| *key != SvcParamKey::Ipv6Hint);
-    if binding.svc_params.len() == before {
-        return false;
-    }
+    let mut changed = false;
+    let mut gone = Vec::new();
+    binding.svc_params.retain_mut(|(key, value)| {
+        let (before, after) = match value {
+            SvcParamValue::Ipv4Hint(hint) => {
+                let before = hint.0.len();
+                hint.0.retain(|address| !unwanted(address.0.into()));
+                (before, hint.0.len())
+            }
+            SvcParamValue::Ipv6Hint(hint) => {
+                let before = hint.0.len();
+                hint.0.retain(|address| !unwanted(address.0.into()));
+                (before, hint.0.len())
+            }
+            _ => return true,
+        };
+        changed |= after != before;
+        if after == 0 && after != before {
+            gone.push(*key);
+        }
+        after > 0 || before == 0
+    });
     binding.svc_params.retain_mut(|(_, value)| match value {
         // A key that is mandatory but missing makes the whole record unusable (section 8), and so does an empty list.
-        SvcParamValue::Mandatory(list) => {
-            list.0.retain(|key| *key != SvcParamKey::Ipv6Hint);
+        SvcParamValue::Mandatory(list) if !gone.is_empty() => {
+            list.0.retain(|key| !gone.contains(key));
             !list.0.is_empty()
         }
         _ => true,
     });
-    true
+    changed
 }
 
-/// The one record that stands for all of a steered name's: at the name itself, with the protocols that both the truth
-/// offers and the gate carries; nothing that leads around the gate (`port`, hints, alias target) or that it could not
-/// read past (`ech`). `None` where the truth has no ServiceMode record, or none with such a protocol.
+/// The one record that stands for all of a steered name's, with the protocols that both the truth offers and the gate
+/// carries; nothing that leads around the gate (`port`, hints, alias target) or that it could not read past (`ech`).
+///
+/// It leads to `host`, whose addresses are the gate's: the owner itself, or the name below a port and a scheme. `None`
+/// where the truth has no ServiceMode record, or none with such a protocol, or an alias: beside one, ServiceMode
+/// records do not count (RFC 9460 section 2.4.1), and what is at its target is not at this name.
 pub(super) fn synthetic(
     owner: &Name,
+    host: &Name,
     record_type: RecordType,
     truth: &[Record],
     longest: Duration,
@@ -50,6 +77,7 @@ pub(super) fn synthetic(
     let mut default = false;
     let mut ttl = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
     let mut found = false;
+    let mut path = None;
     for record in truth
         .iter()
         .filter(|record| record.record_type() == record_type)
@@ -58,15 +86,16 @@ pub(super) fn synthetic(
             continue;
         };
         if binding.svc_priority == 0 {
-            continue;
+            return None;
         }
         found = true;
         ttl = ttl.min(record.ttl);
         let mut no_default = record_type != RecordType::HTTPS;
-        for (_, value) in &binding.svc_params {
+        for (key, value) in &binding.svc_params {
             match value {
                 SvcParamValue::Alpn(list) => offered.extend(list.0.iter().map(String::as_str)),
                 SvcParamValue::NoDefaultAlpn => no_default = true,
+                _ if u16::from(*key) == DOH_PATH => path = path.or(Some((*key, value.clone()))),
                 _ => {}
             }
         }
@@ -87,7 +116,13 @@ pub(super) fn synthetic(
     if record_type == RecordType::HTTPS && !offered.contains(&DEFAULT) {
         parameters.push((SvcParamKey::NoDefaultAlpn, SvcParamValue::NoDefaultAlpn));
     }
-    let binding = SVCB::new(1, Name::root(), parameters);
+    parameters.extend(path);
+    let target = if owner == host {
+        Name::root()
+    } else {
+        host.clone()
+    };
+    let binding = SVCB::new(1, target, parameters);
     let data = match record_type {
         RecordType::HTTPS => RData::HTTPS(HTTPS(binding)),
         _ => RData::SVCB(binding),
@@ -119,7 +154,14 @@ mod tests {
     fn made(truth: &[&str]) -> Option<String> {
         let truth: Vec<Record> = truth.iter().map(|text| https(text)).collect();
         let owner = Name::from_ascii("A.example.").unwrap();
-        synthetic(&owner, RecordType::HTTPS, &truth, Duration::from_secs(60)).map(|record| {
+        let ours = synthetic(
+            &owner,
+            &owner,
+            RecordType::HTTPS,
+            &truth,
+            Duration::from_secs(60),
+        );
+        ours.map(|record| {
             assert_eq!(record.ttl, 60);
             record.data.to_string()
         })
@@ -156,6 +198,7 @@ mod tests {
             (&["1 . alpn=h3"], Some("http")),
             (&["1 . alpn=h3 no-default-alpn"], None),
             (&["0 cdn.example."], None),
+            (&["0 cdn.example.", "1 . alpn=h2"], None),
             (&[], None),
         ] {
             let made = made(truth);

@@ -32,8 +32,14 @@ fn scrub_section(records: &mut Vec<Record>) -> bool {
             changed.push((record.name.clone(), record.record_type()));
         }
     }
+    unsign(records, &changed);
+    !changed.is_empty() || records.len() != before
+}
+
+/// Takes out the signatures over sets of records that were changed.
+pub(super) fn unsign(records: &mut Vec<Record>, changed: &[(Name, RecordType)]) {
     if changed.is_empty() {
-        return records.len() != before;
+        return;
     }
     records.retain(|record| {
         type_covered(record).is_none_or(|covered| {
@@ -42,7 +48,6 @@ fn scrub_section(records: &mut Vec<Record>) -> bool {
                 .any(|(owner, of)| *of == covered && *owner == record.name)
         })
     });
-    true
 }
 
 /// As if the type asked for did not exist at the end of the chain: the CNAME chain with its signatures, and the SOA.
@@ -65,13 +70,24 @@ pub(super) fn withhold(draft: Draft, soa: Record) -> Draft {
     draft
 }
 
-/// The type that a signature covers (RFC 4034 section 3.1.1).
+/// The type that a signature covers (RFC 4034 section 3.1.1); SIG is its forerunner (RFC 2535 section 4.1).
 pub(super) fn type_covered(record: &Record) -> Option<RecordType> {
     match &record.data {
         RData::DNSSEC(DNSSECRData::RRSIG(signature)) => Some(signature.input().type_covered),
+        RData::DNSSEC(DNSSECRData::SIG(signature)) => Some(signature.input().type_covered),
+        RData::Unknown { code, rdata } if is_signature(*code) => {
+            let octets = rdata.anything.first_chunk::<2>();
+            Some(octets.map_or(RecordType::ZERO, |&octets| {
+                u16::from_be_bytes(octets).into()
+            }))
+        }
         // One that could not be read is a signature still.
-        _ => (record.record_type() == RecordType::RRSIG).then_some(RecordType::ZERO),
+        _ => is_signature(record.record_type()).then_some(RecordType::ZERO),
     }
+}
+
+fn is_signature(record_type: RecordType) -> bool {
+    matches!(record_type, RecordType::RRSIG | RecordType::SIG)
 }
 
 /// Where the CNAMEs lead from `name`.

@@ -1,12 +1,15 @@
 //! What A says: the table of `steer.mode`, and its exceptions.
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::svcb::{SvcParamKey, SvcParamValue};
 use hickory_proto::rr::{RData, RecordType};
 
-use crate::support::{Ask, Gate, Reply, Setup, Upstream, aaaa, ede, https, ipv4_of, types};
+use crate::support::{
+    Ask, Gate, Reply, Setup, Upstream, aaaa, ede, https, ipv4_of, soa, soa_of, types,
+};
 
 const GATE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const REAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -204,4 +207,73 @@ fn loopback_is_always_a_client() {
     let upstream = upstream();
     let gate = Gate::start(&Setup::new(&upstream).set("lan.networks", r#"["10.0.0.0/8"]"#));
     assert_a(&gate, "both.example", &[REAL]);
+}
+
+#[test]
+fn files_of_domains_are_read_at_the_start_and_at_a_reload() {
+    let upstream = upstream();
+    let folder = tempfile::TempDir::new().expect("a folder");
+    // The gate leaves root for another user, and must still read them.
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), mode).expect("mode");
+    let list = |file: &str, text: &str| {
+        let path = folder.path().join(file);
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("mode");
+        format!("[\"{}\"]", path.display())
+    };
+    let never = list("never.txt", "# banks\nboth.example # this one\n");
+    let rule = list("rule.txt", "four.example\n");
+    let setup = Setup::new(&upstream)
+        .mode("address")
+        .set("steer.never-files", &never)
+        .rule(&format!("domain-files = {rule}\nsteer = \"never\""));
+    let gate = Gate::start(&setup);
+    for (owner, expected) in [
+        ("both.example", REAL),
+        ("sub.both.example", REAL),
+        ("four.example", REAL),
+        ("six.example", GATE),
+    ] {
+        assert_a(&gate, owner, &[expected]);
+    }
+    list("never.txt", "||both.example^\n");
+    let problem = gate.reload(&setup, "reload failed");
+    let wanted = "never.txt: line 1: `||both.example^` is no domain";
+    assert!(problem.contains(wanted), "{problem}");
+    assert!(problem.contains("write `both.example` alone"), "{problem}");
+    assert_a(&gate, "both.example", &[REAL]);
+    list("never.txt", "four.example\n");
+    gate.reload(&setup, "reloaded");
+    assert_a(&gate, "both.example", &[GATE]);
+}
+
+#[test]
+fn an_address_inside_is_taken_out_of_what_is_outside_unless_it_is_allowed() {
+    let upstream = upstream();
+    upstream
+        .addresses("evil.example", &["192.168.1.1", "fd00::1"])
+        .addresses("nas.corp.example", &["10.1.2.3"])
+        .say("example", RecordType::SOA, Reply::of([soa("example", 900)]));
+    let setup = Setup::new(&upstream).mode("address");
+    let gate = Gate::start(&setup);
+    let ask = Ask::new("evil.example", RecordType::A);
+    for answer in [ask.udp(&gate), ask.tcp(&gate)] {
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+        assert_eq!(ipv4_of(&answer), [Ipv4Addr::UNSPECIFIED; 0]);
+        assert_eq!(ede(&answer), Some(15));
+        let (ttl, _) = soa_of(&answer).expect("a SOA");
+        assert!(ttl <= 60);
+    }
+    let corp = Ask::new("nas.corp.example", RecordType::A);
+    assert_eq!(ede(&corp.udp(&gate)), Some(15));
+    let allowed = setup
+        .clone()
+        .set("dns.rebind-allow", "[\"corp.example\"]")
+        .set("egress.deny", "[\"10.0.0.0/8\"]");
+    gate.reload(&allowed, "reloaded");
+    assert_eq!(ipv4_of(&corp.udp(&gate)), [Ipv4Addr::new(10, 1, 2, 3)]);
+    assert_eq!(ede(&ask.udp(&gate)), Some(15));
+    gate.reload(&setup.set("dns.rebind-allow", "[\".\"]"), "reloaded");
+    assert_eq!(ipv4_of(&ask.udp(&gate)), [Ipv4Addr::new(192, 168, 1, 1)]);
 }

@@ -35,6 +35,7 @@ impl Setup {
         .set("lan.networks", r#"["127.0.0.0/8"]"#)
         .set("dns.listen", here)
         .set("dns.zones", r#""zones""#)
+        .set("dns.rebind-allow", r#"["origin.example"]"#)
         .set("proxy.http", here)
         .set("proxy.tls", here)
         .set("proxy.plain", r#"["127.0.0.2:0"]"#)

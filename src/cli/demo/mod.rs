@@ -164,12 +164,12 @@ async fn until_signal() {
     }
 }
 
-/// A real gate on loopback whose only upstream is the demo's DNS, and which may, for once, go to loopback.
+/// A real gate on loopback whose only upstream is the demo's DNS, and which may, for once, lead and go to loopback.
 fn start_gate(internet: &Internet, mode: Mode) -> Result<(Gate, Running), DemoError> {
     let text = format!(
         "user = \"\"\n\
          [lan]\naddress = \"127.0.0.1\"\n\
-         [dns]\nlisten = [\"lan:0\"]\n\
+         [dns]\nlisten = [\"lan:0\"]\nrebind-allow = [\"demo.example\"]\n\
          [dns.upstream]\nservers = [\"{dns}\"]\n\
          [proxy]\nhttp = [\"lan:0\"]\ntls = [\"lan:0\"]\ntls-origin-port = {tls}\nplain = [\"lan:0\"]\n\
          [egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n\

@@ -1,6 +1,8 @@
 //! Packet in, packet out: what clients are promised, line by line, with a small world as the upstream.
 
+mod bindings;
 mod form;
+mod rebound;
 mod steered;
 mod told;
 mod withheld;
@@ -16,7 +18,8 @@ use super::handler::{Handler, Transport};
 use super::local::Zones;
 use super::message::Draft;
 use super::testing::{
-    GATE, World, config, dname, edns_query, extended_errors, lines, name, query, record, view,
+    GATE, World, config, dname, edns_query, extended_errors, lines, name, query, record, rrsig,
+    view,
 };
 use super::withhold::{type_covered, withhold};
 use crate::config::{Aaaa, Config, Mode, Names, Rule, RuleSteer, UpstreamZone};

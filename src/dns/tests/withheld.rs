@@ -159,3 +159,44 @@ async fn no_section_of_any_answer_holds_aaaa() {
         }
     }
 }
+
+#[tokio::test]
+async fn signatures_over_aaaa_are_not_told_to_who_asks_for_signatures() {
+    let signed = [ZONE, &["both.example. TXT hello"]].concat();
+    let mut world = World::new(&signed);
+    for covered in [RecordType::A, RecordType::AAAA] {
+        world = world.with(rrsig("both.example.", covered));
+    }
+    world = world.with(rrsig("six.example.", RecordType::AAAA));
+    let handler = handler_of(world, &config(Mode::Ipv6Only, Names::All), Zones::default());
+    for dnssec_ok in [false, true] {
+        let message = edns_query("both.example.", RecordType::RRSIG, dnssec_ok);
+        let answer = ask(&handler, &message).await;
+        assert_no_aaaa(&answer);
+        let covered: Vec<_> = answer.answers.iter().map(type_covered).collect();
+        assert_eq!(covered, [Some(RecordType::A)]);
+        assert!(!answer.metadata.authentic_data);
+        let message = edns_query("six.example.", RecordType::RRSIG, dnssec_ok);
+        let answer = ask(&handler, &message).await;
+        assert_withheld(&answer, &[]);
+        assert_no_aaaa(&answer);
+        assert_eq!(extended_errors(&answer), [17]);
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_passes_aaaa_does_not_pass_those_of_other_names_beside_the_answer() {
+    let mut config = config(Mode::Ipv6Only, Names::All);
+    config.rules.push(Rule {
+        domain_files: Vec::new(),
+        domains: vec![name("mail.example.")],
+        clients: None,
+        aaaa: Some(Aaaa::Pass),
+        steer: None,
+    });
+    let handler = handler_of(World::new(ZONE), &config, Zones::default());
+    let message = edns_query("mail.example.", RecordType::MX, true);
+    let answer = ask(&handler, &message).await;
+    assert_no_aaaa(&answer);
+    assert!(lines(&answer.additionals).contains(&"both.example. A 192.0.2.1".to_owned()));
+}
