@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::running::Running;
 use super::state::{self, State};
 use crate::config::{Config, ConfigError, Dns, Lan, Log, Mode, Proxy, Web};
-use crate::telemetry::{ReloadLabels, chain, events, set_level};
+use crate::steer::Lists;
+use crate::telemetry::{ReloadLabels, chain, events, set_level, set_queries};
 
 /// Reads the configuration again and puts it in force; a bad one changes nothing and says why.
 pub(super) fn reload(running: &mut Running) {
@@ -55,10 +56,14 @@ fn next(running: &Running) -> Result<(Config, State), Vec<String>> {
     for key in keep_fixed(&mut config, &running.config) {
         tracing::warn!(key, "needs a restart; the old value stays");
     }
-    let zones = state::zones(&config)
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let state = State::new(&config, zones, &running.kept);
+    let zones = state::zones(&config).map_err(|problems| told(&problems))?;
+    let lists = Lists::load(&config).map_err(|problems| told(&problems))?;
+    let state = State::new(&config, zones, lists, &running.kept);
     Ok((config, state))
+}
+
+fn told(problems: &[impl ToString]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
 }
 
 fn apply(running: &mut Running, config: Config, state: State) {
@@ -79,6 +84,9 @@ fn apply(running: &mut Running, config: Config, state: State) {
         admin.update(config.lan.networks.clone());
     }
     set_level(config.log.level);
+    if let Err(error) = set_queries(config.log.queries) {
+        tracing::error!(%error, "queries cannot be told");
+    }
     running.config = config;
 }
 

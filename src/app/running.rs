@@ -21,7 +21,7 @@ use crate::net::{ClientAddr, Host, Prefixed};
 use crate::proxy::{Proxy, Site as OwnSite};
 use crate::relay::Relay;
 use crate::resolve::Resolver;
-use crate::telemetry::{Metrics, events};
+use crate::telemetry::{Metrics, events, set_queries};
 use crate::web::{self, AdminHandle, Control as _, Flush, Readiness, Site};
 
 /// How long sessions may go on after the stop was asked for.
@@ -107,6 +107,7 @@ impl App {
         let Self {
             config,
             zones,
+            lists,
             sockets,
         } = self;
         let bound = |error| AppError::Start("a listener", error);
@@ -119,6 +120,7 @@ impl App {
             .http
             .first()
             .and_then(|listener| listener.local_addr().ok());
+        set_queries(config.log.queries).map_err(|error| AppError::Start("the query log", error))?;
         let metrics = Arc::new(Metrics::new());
         let resolver = Arc::new(Resolver::new(&config.dns, Arc::clone(&metrics)));
         let kept = Kept {
@@ -126,7 +128,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             listeners,
         };
-        let state = State::new(&config, zones, &kept);
+        let state = State::new(&config, zones, lists, &kept);
         let own_names = Arc::new(ArcSwap::new(state.own_names));
         let dns = Arc::new(dns::Handler::new(state.view, Arc::clone(&metrics)));
         let relay = Arc::new(Relay::new(Arc::clone(&metrics)));

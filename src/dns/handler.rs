@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::{Header, Metadata, Query, ResponseCode};
@@ -16,18 +16,20 @@ use hickory_server::server::Request;
 use hickory_server::zone_handler::MessageRequest;
 
 use super::forwarded::Forwarded;
+use super::line::line;
 use super::local::Zones;
-use super::message::ClientEdns;
+use super::message::{ClientEdns, Draft};
 use super::pipeline;
 use super::policy::Reach;
+use super::rebind::Rebinding;
 use super::screen::{Screened, client_edns, screen};
 use super::shape;
 use super::truth::Truth;
 use crate::config::Config;
 use crate::net::{Acl, Admission, ClientAddr};
-use crate::resolve::Resolver;
+use crate::resolve::{ExtendedError, Resolver};
 use crate::steer::Steering;
-use crate::telemetry::{AnswerLabels, Metrics, QueryLabels};
+use crate::telemetry::{AnswerLabels, Metrics, QueryLabels, queries_wanted, tell_query};
 
 /// How a query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub struct View<T = Resolver> {
     pub steer_ttl: Duration,
     /// Which addresses the gate could carry sessions to.
     pub(super) reach: Reach,
+    /// Which names may carry addresses inside.
+    pub(super) rebinding: Rebinding,
     /// How much at once.
     pub limits: Limits,
     /// The truth.
@@ -107,6 +111,7 @@ impl<T: Truth> View<T> {
             steering,
             steer_ttl: config.steer.ttl,
             reach: Reach::new(config),
+            rebinding: Rebinding::new(config),
             limits: Limits {
                 max_queries: config.dns.max_queries,
                 max_connections: config.dns.max_connections,
@@ -212,9 +217,14 @@ impl<T: Truth> Handler<T> {
             return None;
         }
         self.count_query(query, transport);
+        let begun = queries_wanted().then(now);
+        let (done, errors);
         let mut reply = match screened {
             Screened::Silence => return None,
-            Screened::Refused(draft) => shape::reply(metadata, query.cloned(), edns, *draft),
+            Screened::Refused(draft) => {
+                (done, errors) = told(begun, &draft);
+                shape::reply(metadata, query.cloned(), edns, *draft)
+            }
             Screened::Asked(asked) => {
                 let draft = pipeline::run(&view, client.ip(), &asked).await;
                 if draft.withheld {
@@ -223,9 +233,29 @@ impl<T: Truth> Handler<T> {
                 if draft.steered {
                     self.metrics.dns_steered.inc();
                 }
+                if draft.rebound {
+                    self.metrics.dns_rebound.inc();
+                }
+                (done, errors) = told(begun, &draft);
                 shape::shape(&asked, draft)
             }
         };
+        if let Some(begun) = begun {
+            let elapsed = now().saturating_duration_since(begun);
+            let transport = transport.as_str();
+            let line = line(
+                client.ip(),
+                transport,
+                query,
+                done,
+                &errors,
+                &reply,
+                elapsed,
+            );
+            if !tell_query(line) {
+                self.metrics.dns_query_lines_dropped.inc();
+            }
+        }
         let packet = reply.encode(shape::limit(transport, edns));
         self.count_answer(reply.metadata.response_code);
         Some(packet)
@@ -295,6 +325,22 @@ impl Drop for Place<'_> {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.metrics.dns_in_flight.dec();
     }
+}
+
+/// What the query log, where it is on, tells of a draft.
+fn told(begun: Option<Instant>, draft: &Draft) -> (&'static str, Vec<ExtendedError>) {
+    match begun {
+        Some(_) => (draft.done(), draft.extended_errors.clone()),
+        None => ("", Vec::new()),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell around the pipeline; tokio's clock, which tests can pause"
+)]
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// hickory's `Request` wants to know the sender; we keep it apart, made canonical.

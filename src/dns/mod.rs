@@ -8,11 +8,13 @@
 
 mod forwarded;
 mod handler;
+mod line;
 mod local;
 mod message;
 mod names;
 mod pipeline;
 mod policy;
+mod rebind;
 mod screen;
 mod server;
 mod shape;

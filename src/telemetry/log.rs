@@ -57,12 +57,13 @@ pub fn set_level(level: LevelFilter) {
     }
 }
 
-/// Our own lines at `level`; those of the libraries below only as errors: hickory warns of every foreign packet, which
+/// Our own lines at `level`, those of the query log always, because it has a switch of its own; those of the libraries below only as errors: hickory warns of every foreign packet, which
 /// is the fault of a peer and would let anybody fill the log.
 fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::ERROR))
         .with_target("sekisho", level)
+        .with_target("sekisho::queries", LevelFilter::INFO)
 }
 
 #[cfg(test)]

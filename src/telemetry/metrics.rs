@@ -171,6 +171,10 @@ pub struct Metrics {
     pub dns_withheld: Counter,
     /// Answers that pointed the client to the gate.
     pub dns_steered: Counter,
+    /// Answers from which addresses inside were taken.
+    pub dns_rebound: Counter,
+    /// Lines of the query log dropped because nobody read them fast enough.
+    pub dns_query_lines_dropped: Counter,
     /// Queries being answered now.
     pub dns_in_flight: Gauge,
     /// Queries dropped because `dns.max-queries` were in flight.
@@ -256,6 +260,8 @@ impl Metrics {
             dns_answers: By::default(),
             dns_withheld: Counter::default(),
             dns_steered: Counter::default(),
+            dns_rebound: Counter::default(),
+            dns_query_lines_dropped: Counter::default(),
             dns_in_flight: Gauge::default(),
             dns_overload: Counter::default(),
             dns_connections: Gauge::default(),
@@ -311,6 +317,16 @@ impl Metrics {
             "dns_steered",
             "Answers that pointed the client to the gate",
             self.dns_steered.clone(),
+        );
+        registry.register(
+            "dns_rebound",
+            "Answers from which private addresses were taken",
+            self.dns_rebound.clone(),
+        );
+        registry.register(
+            "dns_query_lines_dropped",
+            "Lines of the query log dropped because its reader is too slow",
+            self.dns_query_lines_dropped.clone(),
         );
         registry.register(
             "dns_in_flight",

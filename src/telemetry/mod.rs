@@ -6,6 +6,7 @@ mod errors;
 pub mod events;
 mod log;
 mod metrics;
+mod queries;
 
 pub use errors::chain;
 pub use log::{LogError, colour, init, set_level};
@@ -13,3 +14,4 @@ pub use metrics::{
     AnswerLabels, FailureLabels, FamilyLabels, Inbound, InboundLabels, Metrics, QueryLabels,
     RefusalLabels, ReloadLabels, Side, TrafficLabels, UpstreamLabels,
 };
+pub use queries::{QueryLine, queries_wanted, set_queries, tell_query};

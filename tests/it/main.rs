@@ -28,5 +28,6 @@ mod limits;
 mod log;
 mod matrix;
 mod pac;
+mod querylog;
 mod reload;
 mod tls;
