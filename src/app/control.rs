@@ -2,24 +2,43 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+
+use super::explain::explain;
 use super::state::Kept;
+use crate::dial::Dialer;
+use crate::dns;
 use crate::resolve::Resolver;
 use crate::telemetry::{Metrics, events};
-use crate::web::{CacheReport, Control, Flush};
+use crate::web::{CacheReport, Control, Explain, Explaining, Flush};
 
 /// The parts that the admin may reach into.
 #[derive(Debug)]
 pub(super) struct Controls {
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
+    dns: Arc<dns::Handler>,
+    dialer: ArcSwap<Dialer>,
+    /// Where lookups run; the admin thread has a runtime of its own.
+    runtime: Handle,
 }
 
 impl Controls {
-    pub(super) fn new(kept: &Kept) -> Self {
+    /// Those of a gate that runs on the runtime of the caller.
+    pub(super) fn new(kept: &Kept, dns: Arc<dns::Handler>, dialer: Arc<Dialer>) -> Self {
         Self {
             resolver: Arc::clone(&kept.resolver),
             metrics: Arc::clone(&kept.metrics),
+            dns,
+            dialer: ArcSwap::new(dialer),
+            runtime: Handle::current(),
         }
+    }
+
+    /// Explains by another dialer from now on.
+    pub(super) fn replace(&self, dialer: Arc<Dialer>) {
+        self.dialer.store(dialer);
     }
 }
 
@@ -45,5 +64,19 @@ impl Control for Controls {
             evictions: metrics.cache_evictions.get(),
             flushes: metrics.cache_flushes.get(),
         }
+    }
+
+    fn explain(&self, what: Explain) -> Explaining {
+        let dns = Arc::clone(&self.dns);
+        let dialer = self.dialer.load_full();
+        let explained = self
+            .runtime
+            .spawn(async move { explain(&dns, &dialer, &what).await });
+        Box::pin(async move {
+            let explanation = explained
+                .await
+                .map_err(|_| "the gate is stopping".to_owned())??;
+            serde_json::to_value(explanation).map_err(|error| error.to_string())
+        })
     }
 }

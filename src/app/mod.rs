@@ -5,6 +5,7 @@
 //! Called by `cli`, which runs it, and by its demonstration, which runs one inside its own process.
 
 mod control;
+mod explain;
 mod limits;
 mod privileges;
 mod reload;
@@ -17,9 +18,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use explain::{Attempt, Explanation, Refused, Session};
 pub use privileges::PrivilegesError;
 pub use running::{Running, StopReport};
 pub use sockets::{BindError, Kind};
+
+pub use crate::dns::{Decision, ShownError, ShownRecord, Told};
 
 use crate::config::Config;
 use crate::dns::{ZoneProblem, Zones};

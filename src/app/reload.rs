@@ -76,6 +76,7 @@ fn apply(running: &mut Running, config: Config, state: State) {
     running.own_names.store(own_names);
     running.kept.resolver.reconfigure(&config.dns);
     running.dns.replace(view);
+    running.control.replace(Arc::clone(&live.dialer));
     running.proxy.replace(live);
     running
         .site

@@ -42,7 +42,7 @@ pub struct Running {
     pub(super) forward: Option<SocketAddr>,
     readiness: Arc<Readiness>,
     pub(super) admin: Option<AdminHandle>,
-    control: Arc<Controls>,
+    pub(super) control: Arc<Controls>,
     parts: JoinSet<&'static str>,
     stop_dns: CancellationToken,
     stop_web: CancellationToken,
@@ -132,6 +132,7 @@ impl App {
         let own_names = Arc::new(ArcSwap::new(state.own_names));
         let dns = Arc::new(dns::Handler::new(state.view, Arc::clone(&metrics)));
         let relay = Arc::new(Relay::new(Arc::clone(&metrics)));
+        let dialer = Arc::clone(&state.live.dialer);
         let proxy = Proxy::new(state.live, relay, Arc::clone(&metrics));
         let site = Arc::new(Site::new(
             &config.lan,
@@ -140,7 +141,7 @@ impl App {
             Arc::clone(&metrics),
         ));
         let readiness = Arc::new(Readiness::new());
-        let control = Arc::new(Controls::new(&kept));
+        let control = Arc::new(Controls::new(&kept, Arc::clone(&dns), dialer));
         let admin = if sockets.admin.is_empty() {
             None
         } else {

@@ -5,6 +5,7 @@
 mod check;
 mod config;
 mod demo;
+mod explain;
 mod output;
 mod run;
 
@@ -37,6 +38,8 @@ enum Command {
     Check(ConfigFlag),
     /// Show on this machine, without root, network or configuration, what the gate does
     Demo(demo::Arguments),
+    /// Ask the running gate what it tells a client of a name, and why
+    Explain(explain::Arguments),
     /// Print the manual of the configuration, or what is in force
     Config {
         #[command(subcommand)]
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Run(flag) => run::run(&flag),
         Command::Check(flag) => check::run(&flag),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Config { command } => config::run(&command),
     }
     .into()

@@ -155,6 +155,10 @@ impl<T: Truth> Handler<T> {
         &self.admission
     }
 
+    pub(super) fn view(&self) -> Arc<View<T>> {
+        self.view.load_full()
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.view.load().limits
     }

@@ -6,6 +6,7 @@
 //!
 //! `app` calls [`serve`] with sockets that are already bound, and [`Handler::replace`] on a reload.
 
+mod explain;
 mod forwarded;
 mod handler;
 mod line;
@@ -29,6 +30,7 @@ mod truth;
 mod udp;
 mod withhold;
 
+pub use explain::{Decision, Explanation, ShownError, ShownRecord, Told};
 pub use forwarded::Forwarded;
 pub use handler::{Handler, Limits, Transport, View};
 pub use local::{ZoneProblem, Zones};

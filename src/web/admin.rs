@@ -2,10 +2,12 @@
 //! too busy to.
 //!
 //! `/live` says that the process runs, `/ready` whether it should be given work, `/metrics` the table of `telemetry`;
-//! what begins with `/cache` is in `control`.
+//! what begins with `/cache` is in `control`, `/explain` in `explain`.
 
+use std::future::ready;
 use std::io;
 use std::net::TcpListener;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -16,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::control::{self, Control};
+use super::explain;
 use super::{Reply, listen, plain, refuse_method, reply};
 use crate::net::{Acl, ClientAddr};
 use crate::telemetry::{Metrics, RefusalLabels};
@@ -24,7 +27,7 @@ use crate::telemetry::{Metrics, RefusalLabels};
 const CONNECTIONS: usize = 64;
 
 /// What a wrong path is answered with.
-const PATHS: &str = "nothing here; the admin listener serves:\n/live\n/ready\n/metrics\n/cache\n/cache/flush (POST)\n";
+const PATHS: &str = "nothing here; the admin listener serves:\n/live\n/ready\n/metrics\n/cache\n/cache/flush (POST)\n/explain?name=\n";
 
 /// How far the gate is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +208,17 @@ impl Admin {
         known
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Reply {
+    fn answer<B>(&self, request: &Request<B>) -> Pin<Box<dyn Future<Output = Reply> + Send>> {
+        if request.uri().path() != "/explain" {
+            return Box::pin(ready(self.at_once(request)));
+        }
+        match refuse_method(request.method()) {
+            Some(refusal) => Box::pin(ready(refusal)),
+            None => explain::answer(&*self.control, request),
+        }
+    }
+
+    fn at_once<B>(&self, request: &Request<B>) -> Reply {
         let path = request.uri().path();
         if path == "/cache/flush" {
             return control::answer(&*self.control, request);
@@ -242,7 +255,8 @@ impl Admin {
 mod tests {
     use std::net::SocketAddr;
 
-    use super::super::control::{CacheReport, Flush};
+    use super::super::control::{CacheReport, Explaining, Flush};
+    use super::super::explain::Explain;
     use super::super::tests::{exchange, fetch};
     use super::*;
     use crate::net::bind_tcp;
@@ -257,6 +271,11 @@ mod tests {
 
         fn cache(&self) -> CacheReport {
             CacheReport::default()
+        }
+
+        fn explain(&self, what: Explain) -> Explaining {
+            let told = serde_json::json!({ "name": what.name.to_ascii() });
+            Box::pin(ready(Ok(told)))
         }
     }
 
@@ -317,6 +336,34 @@ mod tests {
             "POST /live HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         let answer = exchange(address, post).await;
         assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("allow: GET, HEAD"));
+        handle.stop();
+    }
+
+    #[tokio::test]
+    async fn a_name_is_explained_to_the_admin_and_to_no_page() {
+        let (address, _, handle) = start(&["127.0.0.0/8"]);
+        let get = |more: &str| {
+            format!("GET /explain?name=a.example HTTP/1.1\r\n{more}Connection: close\r\n\r\n")
+        };
+        let answer = exchange(address, &get("Host: 127.0.0.1\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("{\"name\":\"a.example.\"}\n"), "{answer}");
+        let page = "Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n";
+        assert!(
+            exchange(address, &get(page))
+                .await
+                .starts_with("HTTP/1.1 403")
+        );
+        let rebound = "Host: evil.example\r\n";
+        assert!(
+            exchange(address, &get(rebound))
+                .await
+                .starts_with("HTTP/1.1 421")
+        );
+        let wrong = get("Host: 127.0.0.1\r\n").replace("name=a", "nmae=a");
+        assert!(exchange(address, &wrong).await.starts_with("HTTP/1.1 400"));
+        let post = get("Host: 127.0.0.1\r\n").replace("GET", "POST");
+        assert!(exchange(address, &post).await.starts_with("HTTP/1.1 405"));
         handle.stop();
     }
 

@@ -6,12 +6,14 @@
 //! a `Host` that is not ours. Both are refused.
 
 use std::fmt;
+use std::pin::Pin;
 
 use hickory_proto::rr::Name;
 use http::header::{ACCEPT, ALLOW, HOST, HeaderValue, ORIGIN};
 use http::{Method, Request, StatusCode};
 use serde::Serialize;
 
+use super::explain::Explain;
 use super::{Reply, plain, reply};
 use crate::net::{Host, Target};
 
@@ -22,7 +24,13 @@ pub trait Control: fmt::Debug + Send + Sync + 'static {
 
     /// What the cache holds and has done since the start.
     fn cache(&self) -> CacheReport;
+
+    /// What the gate would tell a client of a name, and why; the error says why that cannot be said.
+    fn explain(&self, what: Explain) -> Explaining;
 }
+
+/// An explanation on its way.
+pub type Explaining = Pin<Box<dyn Future<Output = Result<serde_json::Value, String>> + Send>>;
 
 /// Which names the cache is to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +87,7 @@ impl fmt::Display for Flush {
 }
 
 /// A name of a query string.
-fn name(text: &str) -> Result<Name, String> {
+pub(super) fn name(text: &str) -> Result<Name, String> {
     let decoded = decode(text);
     let absolute = decoded.strip_suffix('.').unwrap_or(&decoded);
     if decoded == "." {
@@ -97,7 +105,7 @@ fn name(text: &str) -> Result<Name, String> {
 }
 
 /// Takes the percent-encoding out (RFC 3986 section 2.1); what is none stays as it is.
-fn decode(text: &str) -> String {
+pub(super) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -249,6 +257,10 @@ mod tests {
                 entries: 3,
                 ..CacheReport::default()
             }
+        }
+
+        fn explain(&self, _: Explain) -> Explaining {
+            Box::pin(std::future::ready(Err("not here".to_owned())))
         }
     }
 

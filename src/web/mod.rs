@@ -5,6 +5,7 @@
 
 mod admin;
 mod control;
+mod explain;
 mod pac;
 mod site;
 
@@ -28,7 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use admin::{AdminHandle, Readiness, State, spawn};
-pub use control::{CacheReport, Control, Flush};
+pub use control::{CacheReport, Control, Explaining, Flush};
+pub use explain::Explain;
 pub use site::Site;
 
 use crate::net::{ClientAddr, accept_loop};
@@ -49,14 +51,15 @@ type Reply = Response<Full<Bytes>>;
 
 /// Takes connections until `stop`, at most `limit` at once (more wait in the kernel), those that `admit` refuses are
 /// closed unread.
-async fn listen<A>(
+async fn listen<A, F>(
     listener: TcpListener,
     stop: CancellationToken,
     limit: usize,
     admit: impl Fn(ClientAddr) -> bool + Send + Sync + 'static,
     answer: A,
 ) where
-    A: Fn(ClientAddr, &Request<Incoming>) -> Reply + Clone + Send + Sync + 'static,
+    A: Fn(ClientAddr, &Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Reply> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(limit));
     let tasks = TaskTracker::new();
@@ -83,16 +86,17 @@ async fn listen<A>(
 }
 
 /// Answers the requests of one connection.
-async fn connection<S>(
+async fn connection<S, F>(
     stream: S,
     stop: &CancellationToken,
-    answer: impl Fn(&Request<Incoming>) -> Reply,
+    answer: impl Fn(&Request<Incoming>) -> F,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Reply>,
 {
     let service = service_fn(|request: Request<Incoming>| {
         let reply = answer(&request);
-        async move { Ok::<_, Infallible>(reply) }
+        async move { Ok::<_, Infallible>(reply.await) }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -160,7 +164,7 @@ mod tests {
         const REQUEST: &[u8] = b"HEAD / HTTP/1.1\r\nHost: gate\r\n\r\n";
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let answer = |_, _: &Request<Incoming>| plain(StatusCode::OK, "");
+        let answer = |_, _: &Request<Incoming>| std::future::ready(plain(StatusCode::OK, ""));
         tokio::spawn(listen(
             listener,
             CancellationToken::new(),

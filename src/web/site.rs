@@ -3,6 +3,7 @@
 //! A client that has found us by `wpad` sends that as Host, one that was told an address sends the address; on our own
 //! listeners the path alone decides.
 
+use std::future::ready;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -107,13 +108,16 @@ impl Site {
     /// Serves one connection that the transparent proxy has found to be ours, until it ends or a minute has passed.
     pub async fn serve_stream(self: Arc<Self>, stream: Prefixed<TcpStream>, client: ClientAddr) {
         let never = CancellationToken::new();
-        connection(stream, &never, |request| self.answer(client, request)).await;
+        connection(stream, &never, |request| {
+            ready(self.answer(client, request))
+        })
+        .await;
     }
 
     /// Serves a listener until `stop`; who is outside `lan.networks` is closed unread.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let site = Arc::clone(&self);
-        let answer = move |client, request: &Request<_>| site.answer(client, request);
+        let answer = move |client, request: &Request<_>| ready(site.answer(client, request));
         let admit = move |client| self.admits(client);
         listen(listener, stop, CONNECTIONS, admit, answer).await;
     }

@@ -20,6 +20,7 @@ mod dns_strategy;
 mod dns_upstream;
 mod dns_withholding;
 mod drain;
+mod explain;
 mod forward;
 mod guard;
 mod http;

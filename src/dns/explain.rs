@@ -1,0 +1,623 @@
+//! What a client would be told of a name, and why: the truth, the rule or list that decides, the answer, and a
+//! sentence for each. The answer is not described but made, by the pipeline itself. Called by `app` for the admin.
+
+use std::net::IpAddr;
+
+use hickory_proto::op::{MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, Record, RecordType};
+use serde::{Deserialize, Serialize};
+
+use super::handler::{Handler, View};
+use super::line::{rcode, shown};
+use super::message::{Asked, ClientEdns, Draft, ede};
+use super::special::{self, Special};
+use super::truth::Truth;
+use super::{pipeline, shape};
+use crate::config::{Aaaa, Rule, RuleSteer};
+use crate::resolve::{Answer, ExtendedError, ResolveError};
+use crate::steer::{When, Why};
+
+/// What is explained where nobody named a type.
+const TYPES: [RecordType; 3] = [RecordType::A, RecordType::AAAA, RecordType::HTTPS];
+
+/// Everything about one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Explanation {
+    /// The name.
+    pub name: String,
+    /// The client it is explained for.
+    pub client: String,
+    /// Where that came from: `asked for`, or the network that it was chosen from.
+    pub client_from: String,
+    /// Who knows the name, in a sentence.
+    pub known_by: String,
+    /// What upstreams say; none where they are not asked.
+    pub truth: Vec<Told>,
+    /// What decides whether the name leads to the gate; none where it is not one outside.
+    pub steering: Option<Decision>,
+    /// What decides what becomes of AAAA; likewise.
+    pub aaaa: Option<Decision>,
+    /// What the client is told.
+    pub answers: Vec<Told>,
+}
+
+/// A decision and its reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Decision {
+    /// `never`, `names with AAAA and no A`, `names with AAAA`, `names with an address`; `withhold`, `pass`.
+    pub verdict: String,
+    /// What decided: `steer.mode`, `rule`, `steer.never`, `steer.never-files`, `steer.always`, `steer.always-files`,
+    /// `built-in`, `default`.
+    pub by: String,
+    /// In a sentence.
+    pub why: String,
+}
+
+/// An answer to one question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Told {
+    /// The type asked for.
+    #[serde(rename = "type")]
+    pub record_type: String,
+    /// The response code.
+    pub rcode: String,
+    /// AD.
+    pub authentic: bool,
+    /// What was done, as in the query log; empty for the truth.
+    pub done: String,
+    /// The answer section.
+    pub records: Vec<ShownRecord>,
+    /// The authority section.
+    pub authority: Vec<ShownRecord>,
+    /// The Extended DNS Errors.
+    pub extended_errors: Vec<ShownError>,
+    /// Why it is so, in a sentence.
+    pub why: String,
+}
+
+/// A record as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ShownRecord {
+    /// Its owner.
+    pub name: String,
+    /// How long it lives, in seconds.
+    pub ttl: u32,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub record_type: String,
+    /// What it says.
+    pub data: String,
+}
+
+/// An Extended DNS Error (RFC 8914).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ShownError {
+    /// INFO-CODE.
+    pub code: u16,
+    /// EXTRA-TEXT.
+    pub text: String,
+}
+
+impl<T: Truth> Handler<T> {
+    /// Explains a name to a client (one of the LAN where none is named), for one type or for A, AAAA and HTTPS.
+    pub async fn explain(
+        &self,
+        name: &Name,
+        record_type: Option<RecordType>,
+        client: Option<IpAddr>,
+    ) -> Explanation {
+        let view = self.view();
+        let (client, client_from) = match client {
+            Some(client) => (client.to_canonical(), "asked for".to_owned()),
+            None => some_client(&view),
+        };
+        let types = record_type.map_or_else(|| TYPES.to_vec(), |only| vec![only]);
+        let outside = known_here(&view, name).is_none();
+        let mut explanation = Explanation {
+            name: shown(name),
+            client: client.to_string(),
+            client_from,
+            known_by: known_here(&view, name)
+                .unwrap_or_else(|| "upstreams: the name is not one of ours".to_owned()),
+            truth: Vec::new(),
+            steering: outside.then(|| steering(&view, client, name)),
+            aaaa: outside.then(|| aaaa(&view, client, name)),
+            answers: Vec::new(),
+        };
+        for record_type in types {
+            let asked = asked(name, record_type);
+            if outside {
+                let question = asked.question(name, record_type);
+                let truth = view.resolver.lookup(&question).await;
+                explanation
+                    .truth
+                    .push(the_truth(&view, name, record_type, truth));
+            }
+            let draft = if view.networks.contains(client) {
+                pipeline::run(&view, client, &asked).await
+            } else {
+                Draft::empty(ResponseCode::Refused).because(ede::PROHIBITED, "not a client network")
+            };
+            let why = why(&view, client, &asked, &draft, &explanation.known_by);
+            explanation.answers.push(the_answer(&asked, draft, why));
+        }
+        explanation
+    }
+}
+
+/// An address that a client may have.
+fn some_client<T>(view: &View<T>) -> (IpAddr, String) {
+    let lan = view
+        .networks
+        .networks()
+        .iter()
+        .find(|network| network.contains(&IpAddr::V4(view.gate)))
+        .or_else(|| view.networks.networks().first());
+    let client = lan.and_then(|network| {
+        let mut hosts = network.hosts();
+        let address = hosts.find(|address| *address != IpAddr::V4(view.gate))?;
+        Some((address, format!("an address of lan.networks, {network}")))
+    });
+    client.unwrap_or_else(|| {
+        let gate = IpAddr::V4(view.gate);
+        (
+            gate,
+            "the gate itself; lan.networks holds no other address".to_owned(),
+        )
+    })
+}
+
+/// Which part of the gate knows a name by itself.
+fn known_here<T>(view: &View<T>, name: &Name) -> Option<String> {
+    match special::special(name, &view.domain) {
+        Some(special) if !(special.yields_to_zones() && view.zones.zone_of(name)) => {
+            Some(format!("the list of special names: {}", meaning(special)))
+        }
+        _ if view.zones.zone_of(name) => {
+            let labels = name.iter().count();
+            let origin = (0..=labels)
+                .rev()
+                .map(|labels| name.trim_to(labels))
+                .find(|above| {
+                    view.zones
+                        .answer(above, RecordType::SOA)
+                        .is_some_and(|answer| {
+                            answer.answers.iter().any(|record| record.name == *above)
+                        })
+                });
+            Some(match origin {
+                Some(origin) => format!("local data: the zone {}", shown(&origin)),
+                None => "local data".to_owned(),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn meaning(special: Special) -> &'static str {
+    match special {
+        Special::LocalAddress => "the machine that asks, itself",
+        Special::NxDomain => "never looked up outside (RFC 6761, 6762, 7686)",
+        Special::EmptyZone => "private, and no local zone serves it (RFC 6303, 8375)",
+        Special::Ipv4Only => "says that there is no NAT64 here (RFC 8880)",
+        Special::Canary => {
+            "asks whether this network wants its own DNS to be used, and is told that it does"
+        }
+        Special::NoData => "asks for designated resolvers (RFC 9462)",
+        Special::Gate => "the gate, where the proxy's configuration is found",
+    }
+}
+
+fn asked(name: &Name, record_type: RecordType) -> Asked {
+    let mut metadata = Metadata::new(0, MessageType::Query, OpCode::Query);
+    metadata.recursion_desired = true;
+    metadata.authentic_data = true;
+    Asked {
+        metadata,
+        query: Query::query(name.clone(), record_type),
+        edns: Some(ClientEdns {
+            payload: 1232,
+            dnssec_ok: false,
+        }),
+    }
+}
+
+fn steering<T>(view: &View<T>, client: IpAddr, name: &Name) -> Decision {
+    let steering = &view.steering;
+    let verdict = match steering.when(client, name) {
+        When::Never => "never",
+        When::Ipv6Only => "names with AAAA and no A",
+        When::Ipv6 => "names with AAAA",
+        When::Any => "names with an address",
+    };
+    let (by, why) = match steering.why(client, name) {
+        Why::Off => ("steer.mode", "steer.mode is \"off\"".to_owned()),
+        Why::Mode => ("steer.mode", "no rule and no list names it".to_owned()),
+        Why::Rule(number) => (
+            "rule",
+            format!("rule {number}: {}", rule(view, client, name)),
+        ),
+        Why::Never(suffix) => (
+            "steer.never",
+            format!("steer.never holds {}", shown(&suffix)),
+        ),
+        Why::Always(suffix) => (
+            "steer.always",
+            format!("steer.always holds {}", shown(&suffix)),
+        ),
+        Why::NeverFile(file, suffix) => (
+            "steer.never-files",
+            format!("{} holds {}", file.display(), shown(&suffix)),
+        ),
+        Why::AlwaysFile(file, suffix) => (
+            "steer.always-files",
+            format!("{} holds {}", file.display(), shown(&suffix)),
+        ),
+        Why::BuiltIn(entry) => (
+            "built-in",
+            format!(
+                "the built-in list holds {} ({}; see {})",
+                shown(&entry.suffix),
+                entry.what,
+                entry.source
+            ),
+        ),
+    };
+    Decision {
+        verdict: verdict.to_owned(),
+        by: by.to_owned(),
+        why,
+    }
+}
+
+fn aaaa<T>(view: &View<T>, client: IpAddr, name: &Name) -> Decision {
+    let steering = &view.steering;
+    let verdict = match steering.aaaa(client, name) {
+        Aaaa::Withhold => "withhold",
+        Aaaa::Pass => "pass",
+    };
+    let (by, why) = match (
+        steering.rule_number(client, name),
+        steering.rule(client, name),
+    ) {
+        (Some(number), Some(matching)) if matching.aaaa.is_some() => (
+            "rule",
+            format!("rule {number}: {}", rule(view, client, name)),
+        ),
+        (Some(number), Some(_)) => (
+            "default",
+            format!("rule {number} matches first and does not speak of aaaa, so AAAA is withheld"),
+        ),
+        _ => ("default", "no rule passes it".to_owned()),
+    };
+    Decision {
+        verdict: verdict.to_owned(),
+        by: by.to_owned(),
+        why,
+    }
+}
+
+/// The rule that matches, as it is written.
+fn rule<T>(view: &View<T>, client: IpAddr, name: &Name) -> String {
+    const MOST: usize = 3;
+    let Some(rule) = view.steering.rule(client, name) else {
+        return String::new();
+    };
+    let Rule {
+        domains,
+        domain_files,
+        clients,
+        aaaa,
+        steer,
+    } = rule;
+    let list = |items: Vec<String>| {
+        let mut text: Vec<String> = items
+            .iter()
+            .take(MOST)
+            .map(|item| format!("\"{item}\""))
+            .collect();
+        if items.len() > MOST {
+            text.push(format!("and {} more", items.len() - MOST));
+        }
+        format!("[{}]", text.join(", "))
+    };
+    let mut parts = Vec::new();
+    if !domains.is_empty() {
+        parts.push(format!(
+            "domains = {}",
+            list(domains.iter().map(shown).collect())
+        ));
+    }
+    if !domain_files.is_empty() {
+        let files = domain_files.iter().map(|file| file.display().to_string());
+        parts.push(format!("domain-files = {}", list(files.collect())));
+    }
+    if let Some(clients) = clients {
+        let networks = clients.networks().iter().map(ToString::to_string);
+        parts.push(format!("clients = {}", list(networks.collect())));
+    }
+    match aaaa {
+        Some(Aaaa::Withhold) => parts.push("aaaa = \"withhold\"".to_owned()),
+        Some(Aaaa::Pass) => parts.push("aaaa = \"pass\"".to_owned()),
+        None => {}
+    }
+    match steer {
+        Some(RuleSteer::Never) => parts.push("steer = \"never\"".to_owned()),
+        Some(RuleSteer::Always) => parts.push("steer = \"always\"".to_owned()),
+        None => {}
+    }
+    parts.join(", ")
+}
+
+fn the_truth<T>(
+    view: &View<T>,
+    name: &Name,
+    record_type: RecordType,
+    truth: Result<Answer, ResolveError>,
+) -> Told {
+    let mut why = String::new();
+    match &truth {
+        Ok(answer) => {
+            for address in answer
+                .answers
+                .iter()
+                .filter_map(|record| record.data.ip_addr())
+            {
+                if let Some(kind) = view.rebinding.refusal(name, address) {
+                    why = format!("{address} is {kind}, which a name outside must not lead to");
+                }
+            }
+            if answer
+                .extended_errors
+                .iter()
+                .any(|error| matches!(error.code, 3 | 19))
+            {
+                why = "stale: from the cache, after its end".to_owned();
+            }
+        }
+        Err(error) => why = error.to_string(),
+    }
+    let draft = truth.map_or_else(Draft::from, Draft::from);
+    Told {
+        record_type: record_type.to_string(),
+        rcode: rcode(draft.rcode),
+        authentic: draft.authentic,
+        done: String::new(),
+        records: draft.answers.iter().map(record).collect(),
+        authority: draft.authorities.iter().map(record).collect(),
+        extended_errors: errors(&draft.extended_errors),
+        why,
+    }
+}
+
+fn the_answer(asked: &Asked, draft: Draft, why: String) -> Told {
+    let done = draft.done().to_owned();
+    let extended_errors = errors(&draft.extended_errors);
+    let reply = shape::shape(asked, draft);
+    Told {
+        record_type: asked.query.query_type.to_string(),
+        rcode: rcode(reply.metadata.response_code),
+        authentic: reply.metadata.authentic_data,
+        done,
+        records: reply.answers.iter().map(record).collect(),
+        authority: reply.authorities.iter().map(record).collect(),
+        extended_errors,
+        why,
+    }
+}
+
+fn record(record: &Record) -> ShownRecord {
+    let data = record.data.to_string();
+    ShownRecord {
+        name: shown(&record.name),
+        ttl: record.ttl,
+        record_type: record.record_type().to_string(),
+        data: data.chars().flat_map(visible).collect(),
+    }
+}
+
+fn errors(errors: &[ExtendedError]) -> Vec<ShownError> {
+    let shown = |error: &ExtendedError| ShownError {
+        code: error.code,
+        text: error.text.chars().flat_map(visible).collect(),
+    };
+    errors.iter().map(shown).collect()
+}
+
+/// A character of a stranger, so that it does nothing to a terminal.
+fn visible(character: char) -> impl Iterator<Item = char> {
+    let escaped = character.is_control().then(|| character.escape_default());
+    let plain = (!character.is_control()).then_some(character);
+    escaped.into_iter().flatten().chain(plain)
+}
+
+/// Why the client is told this.
+fn why<T>(view: &View<T>, client: IpAddr, asked: &Asked, draft: &Draft, known_by: &str) -> String {
+    let name = &asked.query.name;
+    let record_type = asked.query.query_type;
+    if !view.networks.contains(client) {
+        return "the client is in none of lan.networks".to_owned();
+    }
+    match draft.done() {
+        "local" | "special" if record_type == RecordType::ANY => {
+            "ANY is answered with as little as possible (RFC 8482)".to_owned()
+        }
+        "local" | "special" => format!("told by {known_by}"),
+        "steered" => {
+            let decision = steering(view, client, name);
+            format!("leads to the gate ({}): {}", decision.verdict, decision.why)
+        }
+        "rebind" => "addresses inside are taken out of what a name outside says".to_owned(),
+        "withheld" if matches!(record_type, RecordType::HTTPS | RecordType::SVCB) => {
+            "told without its IPv6 hints, as AAAA is withheld".to_owned()
+        }
+        "withheld" => format!("AAAA is withheld: {}", aaaa(view, client, name).why),
+        _ if draft.rcode == ResponseCode::ServFail => "no upstream gave an answer".to_owned(),
+        _ if draft.rcode == ResponseCode::NXDomain => "there is no such name".to_owned(),
+        _ if matches!(
+            record_type,
+            RecordType::A | RecordType::HTTPS | RecordType::SVCB
+        ) =>
+        {
+            match view.steering.when(client, name) {
+                When::Never => format!("not steered: {}", steering(view, client, name).why),
+                When::Ipv6Only => {
+                    "told as it is: the name has A, or no AAAA that the gate could carry".to_owned()
+                }
+                When::Ipv6 => {
+                    "told as it is: the name has no AAAA that the gate could carry".to_owned()
+                }
+                When::Any => {
+                    "told as it is: the name has no address that the gate could carry".to_owned()
+                }
+            }
+        }
+        _ if record_type == RecordType::AAAA && !draft.answers.is_empty() => {
+            format!("passed: {}", aaaa(view, client, name).why)
+        }
+        _ => "told as it is".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::local::Zones;
+    use super::super::testing::{World, config, name, view};
+    use super::*;
+    use crate::config::{Config, Mode, Names};
+    use crate::telemetry::Metrics;
+
+    const ZONE: &[&str] = &[
+        "example. SOA ns.example. admin.example. 7 3600 600 86400 900",
+        "both.example. A 192.0.2.1",
+        "both.example. AAAA 2001:db8::1",
+        "six.example. AAAA 2001:db8::6",
+        "evil.example. A 192.168.1.1",
+        "time.apple.com. AAAA 2001:db8::7",
+    ];
+
+    fn handler(config: &Config) -> Handler<World> {
+        let zone = "$TTL 1h\n@ SOA gate hostmaster 1 1h 15m 1w 1m\n@ NS gate\ngate A 192.168.1.2\n";
+        let zones = Zones::from_text(&[("home.arpa", zone)]).unwrap();
+        Handler::new(
+            view(config, zones, World::new(ZONE)),
+            Arc::new(Metrics::new()),
+        )
+    }
+
+    async fn explained(config: &Config, owner: &str, record_type: RecordType) -> Explanation {
+        handler(config)
+            .explain(&name(owner), Some(record_type), None)
+            .await
+    }
+
+    #[tokio::test]
+    async fn each_case_is_told_with_its_reason() {
+        let mut config = config(Mode::Ipv6Only, Names::All);
+        config.rules.push(Rule {
+            domains: vec![name("both.example.")],
+            domain_files: Vec::new(),
+            clients: None,
+            aaaa: Some(Aaaa::Pass),
+            steer: None,
+        });
+        for (owner, record_type, done, by, why) in [
+            (
+                "both.example.",
+                RecordType::A,
+                "passed",
+                "steer.mode",
+                "the name has A",
+            ),
+            (
+                "both.example.",
+                RecordType::AAAA,
+                "passed",
+                "steer.mode",
+                "rule 1: domains = [\"both.example\"], aaaa = \"pass\"",
+            ),
+            (
+                "six.example.",
+                RecordType::A,
+                "steered",
+                "steer.mode",
+                "leads to the gate",
+            ),
+            (
+                "six.example.",
+                RecordType::AAAA,
+                "withheld",
+                "steer.mode",
+                "no rule passes it",
+            ),
+            (
+                "time.apple.com.",
+                RecordType::A,
+                "passed",
+                "built-in",
+                "https://support.apple.com/",
+            ),
+            (
+                "evil.example.",
+                RecordType::A,
+                "rebind",
+                "steer.mode",
+                "inside",
+            ),
+        ] {
+            let told = explained(&config, owner, record_type).await;
+            assert_eq!(told.answers[0].done, done, "{told:#?}");
+            assert_eq!(told.steering.as_ref().unwrap().by, by, "{told:#?}");
+            assert!(told.answers[0].why.contains(why), "{told:#?}");
+            assert_eq!(told.truth.len(), 1);
+        }
+        let evil = explained(&config, "evil.example.", RecordType::A).await;
+        assert!(
+            evil.truth[0].why.contains("192.168.1.1 is private"),
+            "{evil:#?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn names_of_ours_are_told_from_where_they_are_known_and_nobody_is_asked() {
+        let config = config(Mode::Ipv6Only, Names::All);
+        for (owner, done, known_by) in [
+            ("gate.home.arpa.", "local", "the zone home.arpa"),
+            ("wpad.", "special", "special names: the gate"),
+            ("a.test.", "special", "never looked up"),
+        ] {
+            let told = explained(&config, owner, RecordType::A).await;
+            assert_eq!(told.answers[0].done, done, "{told:#?}");
+            assert!(told.known_by.contains(known_by), "{told:#?}");
+            assert!(told.truth.is_empty() && told.steering.is_none() && told.aaaa.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn three_types_are_explained_to_a_client_of_the_lan_unless_told_otherwise() {
+        let config = config(Mode::Ipv6Only, Names::All);
+        let handler = handler(&config);
+        let told = handler.explain(&name("both.example."), None, None).await;
+        let types: Vec<&str> = told
+            .answers
+            .iter()
+            .map(|told| told.record_type.as_str())
+            .collect();
+        assert_eq!(types, ["A", "AAAA", "HTTPS"]);
+        assert_eq!(told.client, "192.168.1.1");
+        assert!(told.client_from.contains("192.168.1.0/24"));
+        let stranger = "203.0.113.9".parse().ok();
+        let told = handler
+            .explain(&name("both.example."), None, stranger)
+            .await;
+        assert_eq!(told.answers[0].rcode, "REFUSED");
+        assert_eq!(told.answers[0].extended_errors[0].code, 18);
+    }
+}
