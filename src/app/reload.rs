@@ -13,6 +13,17 @@ use crate::telemetry::{ReloadLabels, chain, events, set_level, set_queries};
 
 /// Reads the configuration again and puts it in force; a bad one changes nothing and says why.
 pub(super) fn reload(running: &mut Running) {
+    running.reload();
+}
+
+impl Running {
+    /// As SIGHUP does: reads the configuration, and all that it names, again. Says whether it is in force now.
+    pub fn reload(&mut self) -> bool {
+        attempt(self)
+    }
+}
+
+fn attempt(running: &mut Running) -> bool {
     let outcome = match next(running) {
         Ok((config, state)) => {
             apply(running, config, state);
@@ -44,6 +55,7 @@ pub(super) fn reload(running: &mut Running) {
         .reloads
         .get_or_create(&ReloadLabels { outcome })
         .inc();
+    outcome == "done"
 }
 
 /// The next state, complete, or everything that is wrong with it.

@@ -1,0 +1,121 @@
+//! PURE. The records of a scripted upstream, and what a resolver that knows no more than them answers: CNAMEs followed,
+//! wildcards, NODATA and NXDOMAIN with the SOA, signatures where DO is set.
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+/// CNAMEs that are followed.
+const MAX_CHAIN: usize = 30;
+
+/// The records.
+#[derive(Debug)]
+pub(crate) struct Zone(pub(crate) Vec<Record>);
+
+/// An answer.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) rcode: ResponseCode,
+    pub(crate) answers: Vec<Record>,
+    pub(crate) authorities: Vec<Record>,
+}
+
+impl Zone {
+    /// The answer to a question.
+    pub(crate) fn answer(&self, name: &Name, record_type: RecordType, dnssec_ok: bool) -> Found {
+        let mut found = Found::default();
+        let mut current = name.clone();
+        for _ in 0..MAX_CHAIN {
+            let here = self.at(&current);
+            let of = |wanted: RecordType| -> Vec<Record> {
+                here.iter()
+                    .filter(|record| {
+                        record.record_type() == wanted
+                            || dnssec_ok && covers(record) == Some(wanted)
+                    })
+                    .cloned()
+                    .collect()
+            };
+            let wanted = of(record_type);
+            if !wanted.is_empty() {
+                found.answers.extend(wanted);
+                return found;
+            }
+            let alias = of(RecordType::CNAME);
+            let Some(target) = alias.iter().find_map(|record| match &record.data {
+                RData::CNAME(target) => Some(target.0.clone()),
+                _ => None,
+            }) else {
+                if here.is_empty() && !self.has_below(&current) {
+                    found.rcode = ResponseCode::NXDomain;
+                }
+                found.authorities = self.soa(&current, dnssec_ok);
+                return found;
+            };
+            found.answers.extend(alias);
+            current = target;
+        }
+        found
+    }
+
+    /// The records at a name, or those of the wildcard that stands for it.
+    fn at(&self, name: &Name) -> Vec<Record> {
+        let exact = |owner: &Name| -> Vec<Record> {
+            self.0
+                .iter()
+                .filter(|record| record.name == *owner)
+                .cloned()
+                .collect()
+        };
+        let here = exact(name);
+        if !here.is_empty() || self.has_below(name) || name.is_root() {
+            return here;
+        }
+        let mut encloser = name.base_name();
+        loop {
+            let wild = Name::from_ascii("*").and_then(|star| star.append_domain(&encloser));
+            let mut wild = wild.map(|wild| exact(&wild)).unwrap_or_default();
+            if !wild.is_empty() {
+                for record in &mut wild {
+                    record.name = name.clone();
+                }
+                return wild;
+            }
+            if encloser.is_root() || self.has_below(&encloser) || !exact(&encloser).is_empty() {
+                return Vec::new();
+            }
+            encloser = encloser.base_name();
+        }
+    }
+
+    fn has_below(&self, name: &Name) -> bool {
+        self.0
+            .iter()
+            .any(|record| record.name != *name && name.zone_of(&record.name))
+    }
+
+    /// The SOA of the closest zone that is written down, if any, and its signature.
+    fn soa(&self, name: &Name, dnssec_ok: bool) -> Vec<Record> {
+        let closest = self
+            .0
+            .iter()
+            .filter(|record| record.record_type() == RecordType::SOA && record.name.zone_of(name))
+            .max_by_key(|record| record.name.iter().count());
+        let Some(soa) = closest else {
+            return Vec::new();
+        };
+        let signature = self.0.iter().filter(|record| {
+            dnssec_ok && record.name == soa.name && covers(record) == Some(RecordType::SOA)
+        });
+        std::iter::once(soa).chain(signature).cloned().collect()
+    }
+}
+
+/// The type that a signature is over.
+fn covers(record: &Record) -> Option<RecordType> {
+    match &record.data {
+        RData::DNSSEC(hickory_proto::dnssec::rdata::DNSSECRData::RRSIG(signature)) => {
+            Some(signature.input().type_covered)
+        }
+        _ => None,
+    }
+}
