@@ -233,10 +233,13 @@ fn rdata(record_type: RecordType, text: &str) -> Result<RData, String> {
         (RecordType::DNAME, [target]) => octets(&name(target)?)?,
         _ => {
             let data = RData::try_from_str(record_type, text).map_err(|error| fail(&error))?;
-            absolute(data).to_bytes().map_err(|error| fail(&error))?
+            let record = Record::from_rdata(Name::root(), 0, absolute(data));
+            let record = record.to_bytes().map_err(|error| fail(&error))?;
+            let record = Record::from_bytes(&record).map_err(|error| fail(&error))?;
+            return Ok(record.data);
         }
     };
-    // A record's way over the wire: the root, type, class, TTL, length, data.
+    // The owner, type, class, TTL, length, data.
     let length = u16::try_from(wire.len()).map_err(|error| fail(&error))?;
     let mut record = vec![0];
     record.extend(u16::from(record_type).to_be_bytes());
