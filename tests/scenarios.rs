@@ -4,29 +4,51 @@
 mod scenarios_runner;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> = fs::read_dir(&folder)
+    let right = files(&folder)
+        .into_iter()
+        .map(|path| Trial::test(name(&path), move || Ok(scenarios_runner::run(&path)?)));
+    let wrong = files(&folder.join("must-fail"))
+        .into_iter()
+        .map(|path| Trial::test(format!("must-fail/{}", name(&path)), move || fails(&path)));
+    let trials = right.chain(wrong).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// The replays in a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder)
         .expect("the folder of the replays")
         .map(|entry| entry.expect("a file").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
         .collect();
     files.sort();
     assert!(!files.is_empty(), "no replay in {}", folder.display());
-    let trials = files
-        .into_iter()
-        .map(|path| {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            let name = name.into_owned();
-            Trial::test(name, move || {
-                scenarios_runner::run(&path).map_err(Into::into)
-            })
-        })
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    files
+}
+
+fn name(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
+/// Whether a replay that is wrong is found to be so, for the reason that its first line names.
+fn fails(path: &Path) -> Result<(), Failed> {
+    let text = fs::read_to_string(path)?;
+    let reason = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("# says: "))
+        .ok_or("its first line is not `# says: REASON`")?;
+    match scenarios_runner::run(path) {
+        Ok(()) => Err("it passed".into()),
+        Err(said) if said.contains(reason) => Ok(()),
+        Err(said) => Err(format!("expected `{reason}`, said:\n{said}").into()),
+    }
 }

@@ -67,7 +67,10 @@ pub(crate) fn differences(
     if let Some(most) = expect.size_at_most.filter(|most| packet.len() > *most) {
         wrong.push(format!("size: at most {most}, came {}", packet.len()));
     }
-    if let Some(of) = expect.size_multiple.filter(|of| packet.len() % of != 0) {
+    if let Some(of) = expect
+        .size_multiple
+        .filter(|of| !packet.len().is_multiple_of(*of))
+    {
         wrong.push(format!("size: a multiple of {of}, came {}", packet.len()));
     }
     for (name, expected, came) in [

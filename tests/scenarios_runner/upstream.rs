@@ -228,14 +228,14 @@ impl Server {
             return Some(Plan::of(reply.to_vec().ok()?));
         }
         let Some(line) = line else {
-            let reply = self.from_zone(&question, query);
+            let reply = self.zone_reply(&question, query);
             return Some(Plan::of(encode(reply, &question, tcp)?));
         };
         if line.says.silence {
             return None;
         }
         let reply = if line.says.from_zone {
-            self.from_zone(&question, query)
+            self.zone_reply(&question, query)
         } else {
             line.reply(&question)
         };
@@ -281,7 +281,7 @@ impl Server {
         state.phase.clone()
     }
 
-    fn from_zone(&self, question: &Message, query: &Query) -> Message {
+    fn zone_reply(&self, question: &Message, query: &Query) -> Message {
         let dnssec_ok = question
             .edns
             .as_ref()
