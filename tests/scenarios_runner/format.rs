@@ -168,6 +168,8 @@ pub(crate) struct Step {
     /// The gate reads everything again.
     #[serde(default)]
     pub(crate) reload: bool,
+    /// The admin listener (`web.admin`) is asked `METHOD PATH` over HTTP, which must be good.
+    pub(crate) admin: Option<String>,
     pub(crate) expect: Option<Expect>,
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use hickory_proto::op::Message;
@@ -50,6 +51,14 @@ pub(crate) fn play(scenario: &Scenario, place: &Place) -> Result<(), String> {
     match player.open.keys().next() {
         Some(label) => Err(format!("no step receives what was asked as `{label}`")),
         None => Ok(()),
+    }
+}
+
+fn kind(over: Transport) -> &'static str {
+    match over {
+        Transport::Udp => "dns-udp",
+        Transport::Tcp => "dns-tcp",
+        Transport::Tls => "dns-tls",
     }
 }
 
@@ -102,6 +111,10 @@ impl Player<'_> {
             }
             acted = true;
         }
+        if let Some(request) = &step.admin {
+            self.admin(request)?;
+            acted = true;
+        }
         if let Some(time) = &step.pass {
             self.order(Order::Pass(duration(time)?))?;
             acted = true;
@@ -143,7 +156,26 @@ impl Player<'_> {
         if acted {
             Ok(())
         } else {
-            Err("it does nothing: write ask, raw, receive, pass, phase, files, zones, config or reload".to_owned())
+            Err("it does nothing: write ask, raw, receive, pass, phase, files, zones, config, reload or admin".to_owned())
+        }
+    }
+
+    /// Asks the admin listener, which has a thread and a clock of its own.
+    fn admin(&self, request: &str) -> Result<(), String> {
+        let address = self.listener("admin")?;
+        let fail = |error: std::io::Error| format!("admin: {error}");
+        let mut stream = TcpStream::connect(address).map_err(fail)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).map_err(fail)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(fail)?;
+        if answer.starts_with("HTTP/1.1 2") {
+            Ok(())
+        } else {
+            Err(format!("admin: {request}: {answer}"))
         }
     }
 
@@ -173,7 +205,7 @@ impl Player<'_> {
                     .map_err(|_| format!("`{from}` is no address"))?,
                 None => IpAddr::V4(Ipv4Addr::LOCALHOST),
             };
-            let line = Line::open(step.over, from, self.listener(step.over)?)?;
+            let line = Line::open(step.over, from, self.listener(kind(step.over))?)?;
             self.lines.insert(key.clone(), line);
         }
         if let Some(line) = self.lines.get_mut(&key) {
@@ -186,12 +218,7 @@ impl Player<'_> {
         })
     }
 
-    fn listener(&self, over: Transport) -> Result<SocketAddr, String> {
-        let kind = match over {
-            Transport::Udp => "dns-udp",
-            Transport::Tcp => "dns-tcp",
-            Transport::Tls => "dns-tls",
-        };
+    fn listener(&self, kind: &str) -> Result<SocketAddr, String> {
         let found = self.place.bound.iter().find(|(bound, _)| bound == kind);
         found
             .map(|(_, address)| *address)
