@@ -141,6 +141,8 @@ async fn settle() {
 }
 
 async fn pass(time: Duration) {
+    // What is under way arrives before, and not in the midst of it.
+    settle().await;
     let mut left = time;
     let large = (time.saturating_sub(FINE) / LARGE).max(TICK);
     while !left.is_zero() {
