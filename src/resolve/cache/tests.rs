@@ -1,6 +1,7 @@
 //! The cache, on a time of its own.
 
 mod bounds;
+mod denied;
 
 use std::net::Ipv4Addr;
 
@@ -305,94 +306,6 @@ fn a_refresh_is_asked_for_once_in_the_last_tenth_of_a_life_worth_it() {
         refresh("a.example.", 185),
         "a new answer may be asked for again"
     );
-}
-
-fn denial(text: &str, soa_of: &str) -> (String, Answer) {
-    let mut denial = answer(vec![], vec![soa(soa_of, 60, 60)]);
-    denial.rcode = ResponseCode::NXDomain;
-    (text.to_owned(), denial)
-}
-
-#[test]
-fn a_denied_name_denies_what_is_below_as_long_as_its_answer_is_kept() {
-    let bounds = Bounds {
-        nxdomain_cut: true,
-        entries: 2,
-        stale: Duration::from_secs(100),
-        ..BOUNDS
-    };
-    let (cache, now) = (Cache::new(bounds), start());
-    let found =
-        |text: &str, least, seconds| cache.find(&question(text), || least, after(now, seconds));
-    let (text, no) = denial("b.example.", "example.");
-    store(&cache, &text, no, now);
-    let Found::Denied(answer) = found("x.a.b.example.", 0, 20) else {
-        panic!("nothing is below");
-    };
-    assert_eq!(
-        (answer.rcode, answer.authorities[0].ttl),
-        (ResponseCode::NXDomain, 40)
-    );
-    assert!(matches!(found("a.b.example.", 2, 0), Found::Denied(_)));
-    assert_eq!(
-        found("a.b.example.", 3, 0),
-        Found::Nothing,
-        "asked of other servers"
-    );
-    assert_eq!(found("bb.example.", 0, 0), Found::Nothing);
-    assert_eq!(
-        found("a.b.example.", 0, 60),
-        Found::Nothing,
-        "stale denies itself only"
-    );
-    // What is known of the name itself comes first while it holds, and not once it has expired.
-    let mut known = self::answer(vec![a("a.b.example.", 30)], vec![]);
-    let lifetime = cache.settle(&question("a.b.example."), &mut known);
-    cache.insert(&question("a.b.example."), Arc::new(known), lifetime, now);
-    assert!(matches!(found("a.b.example.", 0, 29), Found::Fresh { .. }));
-    assert!(matches!(found("a.b.example.", 0, 30), Found::Denied(_)));
-    for index in 0..10 {
-        let text = format!("n{index}.other.");
-        store(&cache, &text, self::answer(vec![a(&text, 60)], vec![]), now);
-    }
-    assert_eq!(found("a.b.example.", 0, 0), Found::Nothing);
-    assert!(cache.denied.is_empty(), "no row is left of what gave way");
-}
-
-#[test]
-fn a_denial_behind_an_alias_is_not_one_of_the_name_asked() {
-    let bounds = Bounds {
-        nxdomain_cut: true,
-        ..BOUNDS
-    };
-    let (cache, now) = (Cache::new(bounds), start());
-    let (text, mut no) = denial("b.example.", "other.");
-    no.answers = vec![cname("b.example.", "gone.other.", 60)];
-    store(&cache, &text, no, now);
-    assert_eq!(cache.len(), 1);
-    let found = cache.find(&question("a.b.example."), || 0, now);
-    assert_eq!(found, Found::Nothing);
-}
-
-#[test]
-fn a_denial_that_another_answer_belies_reaches_no_further() {
-    let bounds = Bounds {
-        nxdomain_cut: true,
-        ..BOUNDS
-    };
-    let (cache, now) = (Cache::new(bounds), start());
-    let ipv6 = Question {
-        record_type: RecordType::AAAA,
-        ..question("b.example.")
-    };
-    let (_, mut no) = denial("b.example.", "example.");
-    let lifetime = cache.settle(&ipv6, &mut no);
-    cache.insert(&ipv6, Arc::new(no), lifetime, now);
-    let below = || cache.find(&question("a.b.example."), || 0, now);
-    assert!(matches!(below(), Found::Denied(_)));
-    let yes = answer(vec![a("b.example.", 60)], vec![]);
-    store(&cache, "b.example.", yes, now);
-    assert_eq!(below(), Found::Nothing);
 }
 
 fn large(text: &str, records: u32) -> Answer {

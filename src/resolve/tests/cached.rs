@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::config::UpstreamZone;
-use crate::resolve::{Answer, Flights, MAX_PREFETCHES, Remembered, now};
+use crate::resolve::{Answer, Flights, Known, MAX_PREFETCHES, Remembered, now};
 
 /// A server that says one thing first and may be told to say another.
 struct Changing {
@@ -94,7 +94,9 @@ async fn until(condition: impl Fn() -> bool) {
 async fn an_expired_answer_is_told_when_the_servers_take_too_long_and_at_once_when_they_are_dead() {
     let upstream = Changing::start(Mode::Good(1)).await;
     let resolver = upstream.resolver(|_| {});
-    looked_up(&resolver, "a.example.").await;
+    for text in ["a.example.", "b.example."] {
+        looked_up(&resolver, text).await;
+    }
     jump(100).await;
     upstream.says(Mode::Silent);
     let (answer, taken) = waited(&resolver, "a.example.").await;
@@ -109,12 +111,14 @@ async fn an_expired_answer_is_told_when_the_servers_take_too_long_and_at_once_wh
     );
     jump(1).await;
     until(|| outcomes(&resolver, "timeout") == 1).await;
-    for _ in 0..3 {
-        let (answer, taken) = waited(&resolver, "a.example.").await;
+    for text in ["b.example.", "a.example.", "a.example.", "b.example."] {
+        let (answer, taken) = waited(&resolver, text).await;
         assert_eq!(codes(&answer.unwrap()), [3]);
-        assert_eq!(taken, Duration::ZERO);
+        assert_eq!(taken, Duration::ZERO, "{text}");
+        // What was remembered of the failure is over, the server is still dead.
+        jump(2).await;
     }
-    assert_eq!(resolver.metrics.cache_stale.get(), 4);
+    assert_eq!(resolver.metrics.cache_stale.get(), 5);
 }
 
 #[tokio::test]
@@ -370,22 +374,28 @@ async fn a_denial_does_not_reach_into_a_domain_with_servers_of_its_own() {
 
 #[tokio::test]
 async fn what_was_asked_before_a_flush_is_not_kept_after_it() {
-    let upstream = Changing::start(Mode::Silent).await;
-    let resolver = upstream.resolver(|dns| dns.upstream.timeout = TIMEOUT);
-    let asker = {
-        let resolver = Arc::clone(&resolver);
-        tokio::spawn(async move { looked_up(&resolver, "a.example.").await })
-    };
-    until(|| upstream.count() > 0).await;
+    let upstream = Changing::start(Mode::Good(1)).await;
+    let resolver = upstream.resolver(|_| {});
+    let begun = [Mode::Good(1), Mode::Code(ResponseCode::ServFail)].map(|mode| {
+        (
+            mode,
+            resolver.exchange(question("a.example."), Known::Nothing),
+        )
+    });
     assert_eq!(resolver.forget(|_| true), 0);
+    for (mode, exchange) in begun {
+        upstream.says(mode);
+        exchange.await.ok();
+    }
+    assert_eq!(upstream.count(), 2);
+    assert_eq!(resolver.cache.load().len(), 0);
     upstream.says(Mode::Good(2));
     assert_eq!(looked_up(&resolver, "a.example.").await, [address(2)]);
     assert_eq!(resolver.forget(|asked| *asked == name("a.example.")), 1);
-    assert_eq!(resolver.cache.load().len(), 0);
-    asker.abort();
     upstream.says(Mode::Code(ResponseCode::ServFail));
     assert!(resolver.lookup(&question("a.example.")).await.is_err());
     assert_eq!(resolver.forget(|_| true), 1, "failures are forgotten, too");
     upstream.says(Mode::Good(3));
     assert_eq!(looked_up(&resolver, "a.example.").await, [address(3)]);
+    assert_eq!(resolver.metrics.cache_flushes.get(), 3);
 }
