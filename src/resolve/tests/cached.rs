@@ -133,6 +133,8 @@ async fn an_error_of_the_servers_ends_the_wait_and_the_next_good_answer_replaces
         assert_eq!((codes(&answer), answer.answers[0].ttl), (vec![3], 30));
     }
     assert_eq!(upstream.count(), 2, "the failure is remembered");
+    let sessions = resolver.addresses(&name("a.example."), Family::V4).await;
+    assert_eq!(sessions, Ok(vec![IpAddr::from([192, 0, 2, 1])]));
     upstream.says(Mode::Good(2));
     jump(6).await;
     // Not long after a failure, nobody waits; the servers are asked all the same.
