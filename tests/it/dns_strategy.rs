@@ -5,7 +5,7 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 
-use crate::support::{Ask, Gate, Reply, Setup, Upstream, txt};
+use crate::support::{Ask, Gate, Reply, Setup, Upstream, request, txt};
 
 /// So many names, asked one after the other; every one is answered.
 fn ask_many(gate: &Gate, label: &str, count: usize) {
@@ -38,6 +38,16 @@ fn a_dead_server_is_asked_nothing_but_whether_it_is_back() {
     let gate = Gate::start(&setup);
     ask_many(&gate, "first", 1);
     gate.wait_for_log("upstream down");
+    let head = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let metrics = request(gate.addr("admin"), head).expect("metrics").text();
+    assert!(
+        metrics.contains("\nsekisho_upstreams_down 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("\nsekisho_upstream_seconds_count 1\n"),
+        "{metrics}"
+    );
     ask_many(&gate, "later", 20);
     assert_eq!(asked(&dead, "later", 20), 0);
     assert_eq!(asked(&living, "later", 20), 20);

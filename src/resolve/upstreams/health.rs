@@ -13,8 +13,8 @@ const FIRST_PROBE: Duration = Duration::from_secs(1);
 const RAREST_PROBE: Duration = Duration::from_secs(60);
 /// The shortest time between two probes of a server that is up, but slow.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(500);
-/// Failures one after the other that make a server one that only fails.
-const MANY_FAILURES: u32 = 3;
+/// So many failures, or losses, one after the other say that there is more to come.
+const MANY: u32 = 3;
 /// A time measured longer ago than this says little about now.
 const OLD: Duration = Duration::from_secs(10);
 
@@ -34,7 +34,10 @@ pub(super) struct Server {
     pub(super) down: Option<Down>,
     probe: Probe,
     pub(super) time: Option<AnswerTime>,
+    /// Queries since the last good answer that were answered to no use.
     failures: u32,
+    /// Queries since the last answer of any kind that got none; the answer to a probe is not one.
+    losses: u32,
     pub(super) counts: Counts,
 }
 
@@ -106,7 +109,12 @@ impl AnswerTime {
 impl Server {
     /// Whether it has only failed lately, and so is of less use than one that answers.
     pub(super) fn only_fails(&self) -> bool {
-        self.failures >= MANY_FAILURES
+        self.failures >= MANY
+    }
+
+    /// Whether it has been silent to everything but probes lately: up, and of no use.
+    pub(super) fn is_mute(&self) -> bool {
+        self.losses >= MANY
     }
 
     fn hear(&mut self, now: Instant) -> bool {
@@ -169,6 +177,7 @@ impl Health {
                 None => AnswerTime::first(sample, now),
             });
             server.failures = 0;
+            server.losses = 0;
             server.counts.answered += 1;
             server.hear(now)
         })
@@ -178,6 +187,7 @@ impl Health {
     pub(super) fn failed(&mut self, index: usize, now: Instant) -> bool {
         self.servers.get_mut(index).is_some_and(|server| {
             server.failures = server.failures.saturating_add(1);
+            server.losses = 0;
             server.counts.failed += 1;
             server.hear(now)
         })
@@ -186,6 +196,7 @@ impl Health {
     /// The query sent at `asked` got no answer. Says whether the server counted as up until now, and is down.
     pub(super) fn lost(&mut self, index: usize, asked: Instant, now: Instant) -> bool {
         self.servers.get_mut(index).is_some_and(|server| {
+            server.losses = server.losses.saturating_add(1);
             server.counts.lost += 1;
             server.lose(asked, now)
         })

@@ -6,8 +6,9 @@
 //! down come last: for them nobody waits who has any word from a server that is up. Where all are down, all are asked
 //! at once.
 //!
-//! `fastest` knows only the times of those it asks. So one that was not asked for a while is asked beside the fastest,
-//! and its answer is as good as any.
+//! `fastest` knows only the times of those it asks. So one that was not asked for a while is tried: asked beside the
+//! fastest, and its answer is as good as any. So it is, in any order, with one that answers probes but nothing else, and
+//! therefore stands behind the others.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -54,20 +55,13 @@ impl Schedule {
         let (down, mut live): (Vec<usize>, Vec<usize>) =
             (0..health.len()).partition(|&index| health.is_down(index));
         let mut trial = None;
-        if strategy == Strategy::Fastest {
-            // Those without a time keep their place behind those that have one, and are tried soon.
-            live.sort_by_key(|&index| {
-                let server = health.server(index);
-                let time = server.and_then(|server| server.time);
-                (
-                    server.is_some_and(Server::only_fails),
-                    time.map_or(Duration::MAX, |time| time.mean),
-                )
-            });
+        live.sort_by_key(|&index| health.server(index).map(|server| rank(strategy, server)));
+        if strategy != Strategy::Race {
             trial = live.iter().skip(1).copied().find(|&index| {
                 health.server(index).is_some_and(|server| {
                     let due = |asked: Instant| now >= asked + TRIAL_AFTER;
-                    server.asked.is_none_or(due)
+                    let can_rise = strategy == Strategy::Fastest || server.is_mute();
+                    can_rise && server.asked.is_none_or(due)
                 })
             });
             live.retain(|&index| Some(index) != trial);
@@ -150,6 +144,19 @@ impl Schedule {
     pub(super) fn is_over(&self) -> bool {
         let none = self.down_under_way == 0 && self.down.is_empty();
         self.live.is_empty() && self.live_under_way.is_empty() && (self.told || none)
+    }
+}
+
+/// The less, the earlier; those of the same rank stand as they are written. Without a time a server stands behind those
+/// that have one, and is tried soon.
+fn rank(strategy: Strategy, server: &Server) -> (bool, bool, Duration) {
+    match strategy {
+        Strategy::Ordered | Strategy::Race => (server.is_mute(), false, Duration::ZERO),
+        Strategy::Fastest => (
+            server.is_mute(),
+            server.only_fails(),
+            server.time.map_or(Duration::MAX, |time| time.mean),
+        ),
     }
 }
 
@@ -267,6 +274,26 @@ mod tests {
         health.answered(0, start, start);
         let mut order = schedule(Strategy::Fastest, &health, start);
         assert_eq!(order.start(start), [0]);
+    }
+
+    #[test]
+    fn one_that_answers_only_probes_stands_behind_the_others_and_is_tried_beside() {
+        let start = now();
+        let mut health = measured(&[1, 50], start);
+        for _ in 0..3 {
+            health.lost(0, start - SECOND, start);
+        }
+        assert!(!health.is_down(0), "it was heard");
+        for strategy in [Strategy::Ordered, Strategy::Fastest] {
+            let asked = schedule(strategy, &health, start).start(start);
+            assert_eq!(asked, [1], "{strategy:?}");
+            let later = start + TRIAL_AFTER;
+            let asked = schedule(strategy, &health, later).start(later);
+            assert_eq!(asked, [1, 0], "{strategy:?}");
+        }
+        health.failed(0, start);
+        let mut order = schedule(Strategy::Ordered, &health, start);
+        assert_eq!(order.start(start), [0], "it has spoken");
     }
 
     #[test]
