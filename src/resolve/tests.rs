@@ -90,6 +90,13 @@ impl Scripted {
         seen.iter().filter(counts).count()
     }
 
+    /// Queries for this name.
+    pub(super) fn asked(&self, text: &str) -> usize {
+        let (seen, owner) = (self.seen.lock().unwrap(), name(text));
+        let same = |(_, query): &&(_, Message)| query.queries[0].name == owner;
+        seen.iter().filter(same).count()
+    }
+
     /// Probes, over any transport.
     pub(super) fn probes(&self) -> usize {
         let seen = self.seen.lock().unwrap();
