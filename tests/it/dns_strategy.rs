@@ -82,8 +82,9 @@ fn race_asks_all_and_takes_the_first_good_answer() {
     let gate = Gate::start(&setup(&[&servers[0], &servers[1], &servers[2]], "race"));
     ask_many(&gate, "name", 3);
     for server in &servers {
-        server.wait_for("name2.example", RecordType::TXT);
-        assert_eq!(asked(server, "name", 3), 3);
+        for index in 0..3 {
+            server.wait_for(&format!("name{index}.example"), RecordType::TXT);
+        }
     }
 }
 
