@@ -1,18 +1,24 @@
-//! From one packet to another, with the truth at hand as from a warm cache: a real A, a withheld AAAA, a steered A, a
-//! hit in a local zone.
+//! From one packet to another, with the truth at hand as from a warm cache: a real A, a withheld AAAA, a steered A; and
+//! from a local zone of 100,000 names, where a name that is not there costs what one costs that is, and a hosts file.
+//! Then how long such a zone and such a hosts file take to load.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use sekisho::config::Config;
-use sekisho::dns::{Handler, Transport, Truth, View, Zones};
+use sekisho::dns::{Handler, HostNames, Local, Transport, Truth, View, Zones};
 use sekisho::net::{ClientAddr, Interfaces};
 use sekisho::resolve::{Answer, Question, ResolveError};
 use sekisho::steer::{Lists, Steering};
 use sekisho::telemetry::Metrics;
+
+/// How many names the zone and the hosts file have.
+const NAMES: u32 = 100_000;
 
 /// Every name under `both` has both families, every other has AAAA only.
 struct Warm {
@@ -63,8 +69,10 @@ fn handler() -> Handler<Warm> {
         "nameserver 192.0.2.53\n",
     )
     .expect("a good configuration");
-    let zone = "$TTL 1h\n@ SOA gate hostmaster 1 1h 15m 1w 1m\n@ NS gate\ngate A 192.168.1.2\n";
-    let zones = Zones::from_text(&[("home.arpa", zone)]).expect("a good zone");
+    let zones = Zones::from_text(&[("home.arpa", &large_zone())]).expect("a good zone");
+    let (hosts, _) = HostNames::read(&[large_hosts()], &zones, &config.lan.domain);
+    let local = Local::new(zones, config.lan.domain.clone(), true);
+    local.follow_hosts(hosts);
     let soa = RData::try_from_str(
         RecordType::SOA,
         "ns.example. admin.example. 7 3600 600 86400 900",
@@ -75,8 +83,27 @@ fn handler() -> Handler<Warm> {
         soa: Record::from_rdata(name("example."), 300, soa),
     };
     let steering = Arc::new(Steering::new(&config, Lists::default()));
-    let view = View::new(&config, zones, steering, Arc::new(warm));
+    let view = View::new(&config, local, steering, Arc::new(warm));
     Handler::new(view, Arc::new(Metrics::new()))
+}
+
+fn large_zone() -> String {
+    let mut text = String::from(
+        "$TTL 1h\n@ SOA gate hostmaster 1 1h 15m 1w 1m\n@ NS gate\ngate A 192.168.1.2\n",
+    );
+    for host in 0..NAMES {
+        let [_, b, c, d] = host.to_be_bytes();
+        writeln!(text, "h{host} A 10.{b}.{c}.{d}").expect("memory");
+    }
+    text
+}
+
+fn large_hosts() -> (PathBuf, Vec<u8>) {
+    let mut text = String::new();
+    for host in 0..NAMES {
+        writeln!(text, "0.0.0.0 ad{host}.example.com").expect("memory");
+    }
+    ("hosts".into(), text.into())
 }
 
 fn packet(owner: &str, record_type: RecordType) -> Vec<u8> {
@@ -98,7 +125,10 @@ fn answer(criterion: &mut Criterion) {
         ("real A", "www.both.example.", RecordType::A),
         ("withheld AAAA", "www.both.example.", RecordType::AAAA),
         ("steered A", "www.six.example.", RecordType::A),
-        ("local A", "gate.home.arpa.", RecordType::A),
+        ("local A", "h4711.home.arpa.", RecordType::A),
+        ("local NXDOMAIN", "x4711.home.arpa.", RecordType::A),
+        ("local PTR", "103.18.0.10.in-addr.arpa.", RecordType::PTR),
+        ("hosts A", "ad4711.example.com.", RecordType::A),
     ] {
         let query = packet(owner, record_type);
         group.bench_function(label, |bencher| {
@@ -111,5 +141,19 @@ fn answer(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, answer);
+fn load(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("load");
+    group.sample_size(10);
+    let zone = large_zone();
+    group.bench_function("zone of 100,000 names", |bencher| {
+        bencher.iter(|| Zones::from_text(&[("home.arpa", &zone)]).expect("a good zone"));
+    });
+    let (hosts, domain) = ([large_hosts()], name("home.arpa."));
+    group.bench_function("hosts file of 100,000 names", |bencher| {
+        bencher.iter(|| HostNames::read(&hosts, &Zones::default(), &domain));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, answer, load);
 criterion_main!(benches);

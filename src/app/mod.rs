@@ -6,6 +6,7 @@
 
 mod control;
 mod explain;
+mod follow;
 mod limits;
 mod privileges;
 mod reload;
@@ -16,6 +17,7 @@ mod state;
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use explain::{Attempt, Explanation, Refused, Session};
@@ -28,7 +30,8 @@ pub use crate::dns::{Decision, ShownError, ShownRecord, Told};
 use crate::config::Config;
 use crate::dns::{ZoneProblem, Zones};
 use crate::steer::{ListProblem, Lists};
-use crate::telemetry::events;
+use crate::telemetry::{Metrics, events};
+use follow::Follower;
 use running::Signals;
 use sockets::Sockets;
 
@@ -97,21 +100,39 @@ fn warn_of_unreadable(config: &Config) {
     }
 }
 
-/// Reads what `run` would read besides the configuration itself, and binds nothing. Returns every problem.
-pub fn check(config: &Config) -> Vec<String> {
-    let mut problems = match state::zones(config) {
-        Ok(_) => Vec::new(),
-        Err(found) => found.iter().map(ToString::to_string).collect(),
-    };
+/// What `check` found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What keeps the gate from starting.
+    pub problems: Vec<String>,
+    /// What it starts with, and warns of.
+    pub warnings: Vec<String>,
+}
+
+/// Reads what `run` would read besides the configuration itself, and binds nothing.
+pub fn check(config: &Config) -> Checked {
+    let mut checked = Checked::default();
+    match state::zones(config) {
+        Ok(zones) => {
+            let mut found = zones.notices().to_vec();
+            let local = state::local(config, zones);
+            let mut follower = Follower::new(config, local, Arc::new(Metrics::new()));
+            found.extend(follower.look(follow::system_time()));
+            checked.warnings = found.iter().map(ToString::to_string).collect();
+        }
+        Err(found) => checked.problems = found.iter().map(ToString::to_string).collect(),
+    }
     if let Err(found) = Lists::load(config) {
-        problems.extend(found.iter().map(ToString::to_string));
+        checked
+            .problems
+            .extend(found.iter().map(ToString::to_string));
     }
     if let Some(user) = &config.user
         && let Err(error) = privileges::find(user)
     {
-        problems.push(error.to_string());
+        checked.problems.push(error.to_string());
     }
-    problems
+    checked
 }
 
 impl App {

@@ -84,7 +84,9 @@ fn apply(running: &mut Running, config: Config, state: State) {
         live,
         steering,
         own_names,
+        follower,
     } = state;
+    running.follow(follower);
     running.own_names.store(own_names);
     running.kept.resolver.reconfigure(&config.dns);
     running.dns.replace(view);

@@ -11,8 +11,10 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::control::Controls;
+use super::follow::Follower;
 use super::state::{Kept, State};
 use super::{App, AppError, reload};
 use crate::config::Config;
@@ -43,6 +45,8 @@ pub struct Running {
     readiness: Arc<Readiness>,
     pub(super) admin: Option<AdminHandle>,
     pub(super) control: Arc<Controls>,
+    /// Ends when it is dropped.
+    following: Option<AbortOnDropHandle<()>>,
     parts: JoinSet<&'static str>,
     stop_dns: CancellationToken,
     stop_web: CancellationToken,
@@ -217,6 +221,7 @@ impl App {
             readiness,
             admin,
             control,
+            following: state.follower.spawn(),
             parts,
             stop_dns,
             stop_web,
@@ -246,6 +251,11 @@ impl Running {
         let report = self.stop(signals.stop()).await;
         tracing::info!(cut = report.cut, "{}", events::STOPPED);
         Ok(())
+    }
+
+    /// Follows other files from now on.
+    pub(super) fn follow(&mut self, follower: Follower) {
+        self.following = follower.spawn();
     }
 
     /// Waits for a part to end by itself, which none should.

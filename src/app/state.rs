@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 
+use super::follow::{self, Follower};
 use crate::config::Config;
 use crate::dial::{Dialer, LocalName, LocalNames, Names};
-use crate::dns::{Forwarded, OwnName, OwnNames, View, ZoneProblem, Zones};
+use crate::dns::{Forwarded, Local, OwnName, OwnNames, View, ZoneProblem, Zones};
 use crate::net::Family;
 use crate::proxy::{Live, Settings};
 use crate::resolve::Resolver;
@@ -20,6 +21,12 @@ pub(super) fn zones(config: &Config) -> Result<Zones, Vec<ZoneProblem>> {
         Some(folder) if config.dns.zones_required || folder.exists() => Zones::load(folder),
         _ => Ok(Zones::default()),
     }
+}
+
+/// The local data of a configuration, before hosts files and leases are read.
+pub(super) fn local(config: &Config, zones: Zones) -> Local {
+    let follows = !(config.dns.hosts.is_empty() && config.dns.leases.is_empty());
+    Local::new(zones, config.lan.domain.clone(), follows)
 }
 
 /// What a reload keeps, and every state is built on.
@@ -38,18 +45,24 @@ pub(super) struct State {
     pub(super) live: Live,
     pub(super) steering: Arc<Steering>,
     pub(super) own_names: Arc<OwnNames>,
+    pub(super) follower: Follower,
 }
 
 impl State {
+    /// Everything but the configuration, the zones and the lists is read here: hosts files and leases.
     pub(super) fn new(config: &Config, zones: Zones, lists: Lists, kept: &Kept) -> Self {
         let steering = Arc::new(Steering::new(config, lists));
+        follow::warn_of(zones.notices());
+        let local = local(config, zones);
+        let mut follower = Follower::new(config, local.clone(), Arc::clone(&kept.metrics));
+        follow::warn_of(&follower.look(follow::system_time()));
         let own_names = Arc::new(OwnNames::new(
             &config.lan,
-            zones.clone(),
+            local.clone(),
             Forwarded::new(&config.dns),
         ));
         let names = Names {
-            local: Arc::new(Local(Arc::clone(&own_names))),
+            local: Arc::new(NamesOfDns(Arc::clone(&own_names))),
             resolver: Arc::clone(&kept.resolver),
         };
         let dialer = Dialer::new(
@@ -61,7 +74,7 @@ impl State {
         );
         let resolver = Arc::clone(&kept.resolver);
         Self {
-            view: View::new(config, zones, Arc::clone(&steering), resolver),
+            view: View::new(config, local, Arc::clone(&steering), resolver),
             live: Live {
                 dialer: Arc::new(dialer),
                 settings: Settings {
@@ -71,15 +84,16 @@ impl State {
             },
             steering,
             own_names,
+            follower,
         }
     }
 }
 
 /// The names of the DNS side as the dialer sees them: the two rooms do not know each other.
 #[derive(Debug)]
-struct Local(Arc<OwnNames>);
+struct NamesOfDns(Arc<OwnNames>);
 
-impl LocalNames for Local {
+impl LocalNames for NamesOfDns {
     fn look_up(&self, name: &Name, family: Family) -> Option<LocalName> {
         Some(match self.0.look_up(name, family)? {
             OwnName::Addresses(addresses) => LocalName::Addresses(addresses),

@@ -1,5 +1,7 @@
 //! `sekisho check`: everything that `run` reads, read; nothing bound.
 
+use std::path::PathBuf;
+
 use super::{ConfigFlag, Exit, output};
 use crate::app;
 use crate::config::{Config, Mode};
@@ -10,8 +12,11 @@ pub(super) fn run(flag: &ConfigFlag) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let problems = app::check(&config);
-    if problems.is_empty() {
+    let checked = app::check(&config);
+    for warning in &checked.warnings {
+        output::warning(warning);
+    }
+    if checked.problems.is_empty() {
         let path = config.path.as_ref().map_or_else(
             || "the built-in defaults".to_owned(),
             |path| format!("`{}`", path.display()),
@@ -19,7 +24,7 @@ pub(super) fn run(flag: &ConfigFlag) -> Exit {
         output::data(&format!("{path}: good\n{}", summary(&config)));
         return Exit::Good;
     }
-    for problem in &problems {
+    for problem in &checked.problems {
         output::error(problem);
     }
     Exit::Config
@@ -61,11 +66,21 @@ fn summary(config: &Config) -> String {
         Some(folder) if folder.exists() => folder.display().to_string(),
         _ => "none".to_owned(),
     };
+    let files = |paths: &[PathBuf]| {
+        list(
+            paths
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
+        )
+    };
     [
         ("clients", list(clients.collect())),
         ("dns", listen(&config.dns.listen)),
         ("upstream", list(servers.collect())),
         ("zones", zones),
+        ("hosts files", files(&config.dns.hosts)),
+        ("leases", files(&config.dns.leases)),
         ("steering", steering),
         ("forward proxy", listen(&config.proxy.http)),
         ("transparent TLS", steered(&config.proxy.tls)),

@@ -15,6 +15,11 @@ pub(super) fn error(text: &str) {
     line("error: ", text);
 }
 
+/// Prints what should be put right, and does not stop anything.
+pub(super) fn warning(text: &str) {
+    line("warning: ", text);
+}
+
 /// Prints what is worth knowing.
 pub(super) fn note(text: &str) {
     line("", text);

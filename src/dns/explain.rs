@@ -175,16 +175,16 @@ fn some_client<T>(view: &View<T>) -> (IpAddr, String) {
 /// Which part of the gate knows a name by itself.
 fn known_here<T>(view: &View<T>, name: &Name) -> Option<String> {
     match special::special(name, &view.domain) {
-        Some(special) if !(special.yields_to_zones() && view.zones.zone_of(name)) => {
+        Some(special) if !(special.yields_to_zones() && view.local.owns(name, RecordType::A)) => {
             Some(format!("the list of special names: {}", meaning(special)))
         }
-        _ if view.zones.zone_of(name) => {
+        _ if view.local.owns(name, RecordType::A) => {
             let labels = name.iter().count();
             let origin = (0..=labels)
                 .rev()
                 .map(|labels| name.trim_to(labels))
                 .find(|above| {
-                    view.zones
+                    view.local
                         .answer(above, RecordType::SOA)
                         .is_some_and(|answer| {
                             answer.answers.iter().any(|record| record.name == *above)

@@ -17,7 +17,7 @@ use hickory_server::zone_handler::MessageRequest;
 
 use super::forwarded::Forwarded;
 use super::line::line;
-use super::local::Zones;
+use super::local::Local;
 use super::message::{ClientEdns, Draft};
 use super::pipeline;
 use super::policy::Reach;
@@ -59,8 +59,8 @@ pub struct View<T = Resolver> {
     pub gate: Ipv4Addr,
     /// The local domain.
     pub domain: Name,
-    /// Local zones.
-    pub zones: Zones,
+    /// Local zones, hosts files and leases.
+    pub local: Local,
     /// Domains with servers of their own.
     pub forwarded: Forwarded,
     /// Which names lead to the gate, and whose AAAA is withheld.
@@ -101,12 +101,17 @@ impl Limits {
 
 impl<T: Truth> View<T> {
     /// What a configuration asks for, with the list and the truth that other parts share.
-    pub fn new(config: &Config, zones: Zones, steering: Arc<Steering>, resolver: Arc<T>) -> Self {
+    pub fn new(
+        config: &Config,
+        local: impl Into<Local>,
+        steering: Arc<Steering>,
+        resolver: Arc<T>,
+    ) -> Self {
         Self {
             networks: config.lan.networks.clone(),
             gate: config.lan.address,
             domain: config.lan.domain.clone(),
-            zones,
+            local: local.into(),
             forwarded: Forwarded::new(&config.dns),
             steering,
             steer_ttl: config.steer.ttl,

@@ -1,5 +1,6 @@
-//! Local zones: what `DIR/NAME.zone` holds is answered from here, with authority and as it is written; AAAA is never
-//! withheld from it. Asked by the pipeline after the special names and before everything that goes out.
+//! Local data: zones (this file), and hosts files and DHCP leases beside them ([`Local`] says how they go together). What
+//! they hold is answered from here, with authority and as it is written; AAAA is never withheld from it. Asked by the
+//! pipeline after the special names and before everything that goes out.
 //!
 //! [`Zones::load`] reads the folder, once at the start and once a reload; all else is PURE. The search is that of RFC
 //! 1034 section 4.3.2 with wildcards by RFC 4592, negative answers by RFC 2308.
@@ -9,23 +10,40 @@
 //! chain found so far; an authoritative server would answer the bare chain, which a client can only take for "no
 //! address".
 
+mod collect;
 mod data;
+mod from_hosts;
+mod from_leases;
+mod host_names;
+mod hosts;
 mod key;
+mod leases;
 mod load;
 mod lookup;
+mod pointers;
+mod reverse;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod text;
 
-use std::{collections::HashMap, fmt, fs, io, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap, fmt, fs, io, net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf,
+    sync::Arc,
+};
 
 use hickory_proto::{
     op::ResponseCode,
     rr::{Name, Record, RecordType},
 };
 
+use self::collect::Collected;
+pub use self::from_leases::{LeaseNames, Leases};
+pub use self::host_names::HostNames;
 pub(super) use self::key::Key;
 use self::lookup::{Found, Zone, targets};
+use self::pointers::Pointers;
+pub use self::sources::Local;
 
 /// How many CNAMEs of one answer are followed.
 const MAX_ALIASES: usize = 16;
@@ -38,6 +56,8 @@ const EXTENSION: &str = ".zone";
 #[derive(Clone, Debug, Default)]
 pub struct Zones {
     zones: Arc<HashMap<Box<[u8]>, Zone>>,
+    pointers: Arc<Pointers>,
+    notices: Arc<[ZoneProblem]>,
 }
 
 /// The answer to one question from local data.
@@ -71,7 +91,7 @@ impl LocalAnswer {
     }
 }
 
-/// One thing that is wrong with the zone files.
+/// One thing that is wrong with a file of local data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ZoneProblem {
     /// The file, or the folder.
@@ -123,21 +143,24 @@ impl Zones {
         paths.sort();
         let mut collected = Collected::default();
         for path in paths {
-            let Some(stem) = path
+            let Some(name) = path
                 .file_name()
                 .map(|name| name.to_string_lossy().to_ascii_lowercase())
-                .and_then(|name| name.strip_suffix(EXTENSION).map(str::to_owned))
             else {
                 continue;
             };
             // A pipe would be waited on for ever; what cannot be looked at is reported by the reading.
             let no_file = fs::metadata(&path).is_ok_and(|found| !found.is_file());
-            let hidden = stem.starts_with('.') && stem.len() > 1;
+            let hidden = name.starts_with('.') && name != EXTENSION;
             if no_file || hidden {
                 continue;
             }
+            let Some(stem) = name.strip_suffix(EXTENSION) else {
+                collected.pass_over(&path, &name);
+                continue;
+            };
             match fs::read(&path) {
-                Ok(bytes) => collected.add(&path, &stem, &bytes),
+                Ok(bytes) => collected.add(&path, stem, &bytes),
                 Err(error) => collected.problems.push(unreadable(
                     &path,
                     &error,
@@ -166,6 +189,31 @@ impl Zones {
     /// Whether there is no zone.
     pub fn is_empty(&self) -> bool {
         self.zones.is_empty()
+    }
+
+    /// What an administrator should know of zones that are sound: conflicts, and files that were passed over.
+    pub fn notices(&self) -> &[ZoneProblem] {
+        &self.notices
+    }
+
+    /// How many zones there are.
+    pub fn len(&self) -> usize {
+        self.zones.len()
+    }
+
+    /// The name that an address in our zones has, and how long that lives, where no zone is written for the address.
+    fn pointer(&self, address: IpAddr) -> Option<(&Name, u32)> {
+        self.pointers.pointer(address)
+    }
+
+    /// Whether an address between these two has a name.
+    fn has_pointers(&self, range: &RangeInclusive<IpAddr>) -> bool {
+        self.pointers.any(range)
+    }
+
+    /// The SOA for negative answers of the closest zone at or above a name.
+    fn negative(&self, name: &Name) -> Option<&Record> {
+        self.closest(&Key::of(name)).map(|zone| &zone.negative)
     }
 
     /// The names of the zones, in no order.
@@ -277,74 +325,4 @@ fn owned<'a>(
         record.name.clone_from(owner);
         record
     })
-}
-
-/// The zones and the problems so far.
-#[derive(Default)]
-struct Collected {
-    zones: HashMap<Box<[u8]>, Zone>,
-    problems: Vec<ZoneProblem>,
-}
-
-impl Collected {
-    fn add(&mut self, file: &Path, stem: &str, bytes: &[u8]) {
-        let mut problem = |line: Option<usize>, what: String, write: &str| {
-            self.problems.push(ZoneProblem {
-                file: file.into(),
-                line,
-                what,
-                write: write.into(),
-            });
-        };
-        let Some(origin) = origin(stem) else {
-            return problem(
-                None,
-                format!("`{stem}` is no domain name"),
-                "name the file after its zone, for example `home.arpa.zone`",
-            );
-        };
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-                let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-                return problem(
-                    Some(line),
-                    "text that is not UTF-8".into(),
-                    "save the file as UTF-8",
-                );
-            }
-        };
-        let key = Key::of(&origin);
-        if let Some(other) = self.zones.get(key.whole()) {
-            return problem(
-                None,
-                format!("the zone `{}` is there twice", other.origin),
-                "leave one file for it",
-            );
-        }
-        if let Some(zone) = load::zone(file, &origin, text, &mut self.problems) {
-            self.zones.insert(key.whole().into(), zone);
-        }
-    }
-
-    fn finish(self) -> Result<Zones, Vec<ZoneProblem>> {
-        if self.problems.is_empty() {
-            Ok(Zones {
-                zones: Arc::new(self.zones),
-            })
-        } else {
-            Err(self.problems)
-        }
-    }
-}
-
-/// The zone that a file is named after: at least one label.
-fn origin(stem: &str) -> Option<Name> {
-    if stem.contains(['\\', char::REPLACEMENT_CHARACTER]) || stem.contains("..") {
-        return None;
-    }
-    let mut origin = Name::from_utf8(stem).ok()?.to_lowercase();
-    origin.set_fqdn(true);
-    (Key::of(&origin).labels() > 0).then_some(origin)
 }

@@ -1,7 +1,7 @@
 //! Level 3: what clients are told.
 //!
 //! A query comes in over UDP or TCP, is screened, and walks the one list of the pipeline: special
-//! names, local zones, policy, steering, the truth from `resolve`; then it is shaped into a packet. Only here is
+//! names, local data, policy, steering, the truth from `resolve`; then it is shaped into a packet. Only here is
 //! anything withheld or steered: below, in `resolve`, everything is true, because the dialer needs it so.
 //!
 //! `app` calls [`serve`] with sockets that are already bound, and [`Handler::replace`] on a reload.
@@ -33,7 +33,7 @@ mod withhold;
 pub use explain::{Decision, Explanation, ShownError, ShownRecord, Told};
 pub use forwarded::Forwarded;
 pub use handler::{Handler, Limits, Transport, View};
-pub use local::{ZoneProblem, Zones};
+pub use local::{HostNames, LeaseNames, Leases, Local, ZoneProblem, Zones};
 pub use names::{OwnName, OwnNames};
 pub use server::{DnsError, serve};
 pub use truth::Truth;

@@ -6,15 +6,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::forwarded::Forwarded;
-use super::local::{LocalAnswer, Zones};
+use super::local::{Local, LocalAnswer};
 use super::special::{self, Special};
 use crate::config::Lan;
 use crate::net::Family;
 
-/// The local zones and the special names of one configuration.
+/// The local data and the special names of one configuration.
 #[derive(Clone, Debug)]
 pub struct OwnNames {
-    zones: Zones,
+    local: Local,
     forwarded: Forwarded,
     domain: Name,
     gate: Ipv4Addr,
@@ -30,10 +30,10 @@ pub enum OwnName {
 }
 
 impl OwnNames {
-    /// The names of these zones and of this LAN, less those that have servers of their own.
-    pub fn new(lan: &Lan, zones: Zones, forwarded: Forwarded) -> Self {
+    /// The names of this local data and of this LAN, less those that have servers of their own.
+    pub fn new(lan: &Lan, local: impl Into<Local>, forwarded: Forwarded) -> Self {
         Self {
-            zones,
+            local: local.into(),
             forwarded,
             domain: lan.domain.clone(),
             gate: lan.address,
@@ -74,14 +74,14 @@ impl OwnNames {
             Family::V6 => RecordType::AAAA,
         };
         let elsewhere = |special: Special| {
-            special.yields_to_zones() && self.zones.zone_of(name)
+            special.yields_to_zones() && self.local.owns(name, record_type)
                 || self.forwarded.takes(special, name)
         };
         match special::special(name, &self.domain) {
             Some(special) if !elsewhere(special) => {
                 Some(special::answer(special, name, record_type, self.gate))
             }
-            _ => self.zones.answer(name, record_type),
+            _ => self.local.answer(name, record_type),
         }
     }
 }
@@ -103,6 +103,7 @@ fn addresses(answer: LocalAnswer) -> OwnName {
 
 #[cfg(test)]
 mod tests {
+    use super::super::local::{HostNames, Zones};
     use super::*;
     use crate::net::Acl;
 
@@ -115,14 +116,19 @@ mod tests {
     }
 
     fn names_of(zones: Zones, forwarded: Forwarded) -> OwnNames {
+        let domain = Name::from_ascii("home.arpa.").unwrap();
+        let hosts = b"192.168.1.20 tv box.lan\n192.168.1.2 router.lan\n".to_vec();
+        let (hosts, _) = HostNames::read(&[("hosts".into(), hosts)], &zones, &domain);
+        let local = Local::new(zones, domain.clone(), true);
+        local.follow_hosts(hosts);
         OwnNames::new(
             &Lan {
                 address: Ipv4Addr::new(192, 168, 1, 2),
                 networks: Acl::default(),
-                domain: Name::from_ascii("home.arpa.").unwrap(),
+                domain,
                 allow_public: false,
             },
-            zones,
+            local,
             forwarded,
         )
     }
@@ -145,6 +151,10 @@ mod tests {
             ("www.home.arpa.", Family::V4, found(&["192.168.1.2"])),
             ("no.home.arpa.", Family::V4, found(&[])),
             ("nobody.", Family::V4, found(&[])),
+            ("tv.", Family::V4, found(&["192.168.1.20"])),
+            ("tv.home.arpa.", Family::V4, found(&["192.168.1.20"])),
+            ("tv.home.arpa.", Family::V6, found(&[])),
+            ("box.lan.", Family::V4, found(&["192.168.1.20"])),
             ("wpad.", Family::V4, found(&["192.168.1.2"])),
             ("localhost.", Family::V4, found(&["127.0.0.1"])),
             ("printer.local.", Family::V4, found(&[])),
@@ -175,6 +185,7 @@ mod tests {
     fn a_name_that_leads_to_the_gate_is_the_gate() {
         let is_gate = |name| names().is_gate(&Name::from_ascii(name).unwrap());
         assert!(is_gate("gate.home.arpa.") && is_gate("www.home.arpa.") && is_gate("gate."));
+        assert!(is_gate("router.lan.") && !is_gate("tv."));
         assert!(!is_gate("nas.home.arpa.") && !is_gate("www.example.com."));
     }
 }

@@ -1,8 +1,8 @@
 //! The way of a question, as one list:
 //!
 //! 1. access list and form (`screen`, before this)
-//! 2. special names, unless a local zone or servers of the administrator's are there for them
-//! 3. local zones; where one of their CNAMEs leads outside, 5 to 7 for its target
+//! 2. special names, unless local data or servers of the administrator's are there for them
+//! 3. local data: zones, hosts files, leases; where a CNAME of theirs leads outside, 5 to 7 for its target
 //! 4. questions that we do not take outside: RD=0, ANY
 //! 5. policy: what must be known, and what becomes of the answer
 //! 6. steering
@@ -44,7 +44,7 @@ pub(super) async fn run<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked)
     if let Some(draft) = special_names(view, asked, name) {
         return draft;
     }
-    if let Some(draft) = local_zones(view, client, asked).await {
+    if let Some(draft) = local_data(view, client, asked).await {
         return draft;
     }
     if let Some(draft) = not_taken_outside(asked) {
@@ -55,17 +55,21 @@ pub(super) async fn run<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked)
 
 fn special_names<T>(view: &View<T>, asked: &Asked, name: &Name) -> Option<Draft> {
     let special: Special = special::special(name, &view.domain)?;
-    if special.yields_to_zones() && view.zones.zone_of(name) || view.forwarded.takes(special, name)
+    if special.yields_to_zones() && view.local.owns(name, asked.query.query_type)
+        || view.forwarded.takes(special, name)
     {
         return None;
     }
-    let answer = special::answer(special, name, asked.query.query_type, view.gate);
+    let mut answer = special::answer(special, name, asked.query.query_type, view.gate);
+    if special == Special::EmptyZone {
+        view.local.hurry(&mut answer);
+    }
     Some(local(answer, Source::Special))
 }
 
-async fn local_zones<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked) -> Option<Draft> {
+async fn local_data<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked) -> Option<Draft> {
     let record_type = asked.query.query_type;
-    let mut answer = view.zones.answer(&asked.query.name, record_type)?;
+    let mut answer = view.local.answer(&asked.query.name, record_type)?;
     let chase = answer.chase.take();
     let mut draft = local(answer, Source::Local);
     let Some(target) = chase.filter(|_| {

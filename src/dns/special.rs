@@ -171,6 +171,12 @@ pub(super) fn apex(name: &Name) -> Option<&'static Name> {
     row(name).map(|(row, _)| &row.apex)
 }
 
+/// The apex of the empty zone that a name is in.
+pub(super) fn empty_zone(name: &Name) -> Option<Name> {
+    let (row, _) = row(name)?;
+    (row.special == Special::EmptyZone).then(|| row.apex.clone())
+}
+
 /// The answer to a question of class IN for a name that [`special`] found; `gate` is our own address on the LAN.
 pub(super) fn answer(
     special: Special,

@@ -12,7 +12,7 @@ use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{Name, RData, Record, RecordType, SerialNumber};
 
 use super::handler::View;
-use super::local::Zones;
+use super::local::Local;
 use super::truth::Truth;
 use crate::config::{Config, Mode, Names};
 use crate::net::Interfaces;
@@ -226,10 +226,14 @@ pub(super) fn config(mode: Mode, names: Names) -> Config {
 }
 
 /// What a configuration asks for, in this world.
-pub(super) fn view(config: &Config, zones: Zones, world: impl Into<Arc<World>>) -> View<World> {
+pub(super) fn view(
+    config: &Config,
+    local: impl Into<Local>,
+    world: impl Into<Arc<World>>,
+) -> View<World> {
     View::new(
         config,
-        zones,
+        local,
         Arc::new(Steering::new(config, Lists::default())),
         world.into(),
     )

@@ -159,6 +159,13 @@ pub struct ReloadLabels {
     pub outcome: &'static str,
 }
 
+/// Where names of this network come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LocalLabels {
+    /// `hosts` or `leases`.
+    pub source: &'static str,
+}
+
 /// The metrics of one gate. Counting is lock-free once a label set was seen.
 #[derive(Debug)]
 pub struct Metrics {
@@ -233,6 +240,12 @@ pub struct Metrics {
     pub http_requests: Counter,
     /// Reloads.
     pub reloads: By<ReloadLabels, Counter>,
+    /// Names known from hosts files and leases now.
+    pub local_names: By<LocalLabels, Gauge>,
+    /// Times that they were read.
+    pub local_reads: By<LocalLabels, Counter>,
+    /// Leases whose names were not taken, counted at each reading.
+    pub lease_names_refused: Counter,
 }
 
 impl Default for Metrics {
@@ -291,6 +304,9 @@ impl Metrics {
             relay_without_pipe: Counter::default(),
             http_requests: Counter::default(),
             reloads: By::default(),
+            local_names: By::default(),
+            local_reads: By::default(),
+            lease_names_refused: Counter::default(),
         };
         metrics.register();
         metrics
@@ -473,6 +489,21 @@ impl Metrics {
             self.http_requests.clone(),
         );
         registry.register("reloads", "Reloads by outcome", self.reloads.clone());
+        registry.register(
+            "local_names",
+            "Names known from hosts files and DHCP leases now",
+            self.local_names.clone(),
+        );
+        registry.register(
+            "local_reads",
+            "Times that hosts files or DHCP leases were read",
+            self.local_reads.clone(),
+        );
+        registry.register(
+            "lease_names_refused",
+            "DHCP leases whose names were not taken",
+            self.lease_names_refused.clone(),
+        );
     }
 
     /// The whole table as OpenMetrics text.

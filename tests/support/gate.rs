@@ -128,6 +128,13 @@ impl Gate {
         self.log.lock().lines.join("\n")
     }
 
+    /// Writes a file beside the configuration, as a program would that puts a new one in the place of the old.
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        let new = self.folder.path().join(format!("{file}.new"));
+        write(&new, text);
+        fs::rename(&new, self.folder.path().join(file)).expect("a file is moved");
+    }
+
     /// Writes the configuration and the zones anew; the gate is not told.
     pub(crate) fn rewrite_config(&self, setup: &Setup) {
         write_files(self.folder.path(), setup);

@@ -16,7 +16,8 @@ use super::{
     ZoneProblem,
     data::{Wrong, data, name},
     key::Key,
-    lookup::{Node, Zone},
+    lookup::{Found, Node, Zone},
+    pointers::Address,
     text::{Entry, Token, entries},
 };
 
@@ -25,13 +26,14 @@ const MAX_PROBLEMS: usize = 100;
 /// The greatest TTL (RFC 2181 section 8).
 const MAX_TTL: u32 = 0x7fff_ffff;
 
-/// Reads one zone; what is wrong goes into `problems`, and then there is no zone.
+/// Reads one zone, and its addresses in the order of the file; what is wrong goes into `problems`, and then there is no
+/// zone.
 pub(super) fn zone(
     file: &Path,
     origin: &Name,
     text: &str,
     problems: &mut Vec<ZoneProblem>,
-) -> Option<Zone> {
+) -> Option<(Zone, Vec<Address>)> {
     let mut reader = Reader {
         file,
         apex: origin,
@@ -42,6 +44,7 @@ pub(super) fn zone(
         depth: Key::of(origin).labels(),
         soa: None,
         nodes: HashMap::new(),
+        addresses: Vec::new(),
         problems: Vec::new(),
     };
     for entry in entries(text.strip_prefix('\u{feff}').unwrap_or(text)) {
@@ -71,6 +74,7 @@ struct Reader<'a> {
     depth: usize,
     soa: Option<Record>,
     nodes: HashMap<Box<[u8]>, Node>,
+    addresses: Vec<Address>,
     problems: Vec<ZoneProblem>,
 }
 
@@ -251,11 +255,19 @@ impl Reader<'_> {
             ));
         }
         node.cut |= cut;
+        let matched = record.name.iter().any(|label| label == b"*");
+        if let Some(address) = record.data.ip_addr().filter(|_| !matched) {
+            self.addresses.push(Address {
+                address,
+                name: record.name.clone(),
+                ttl: record.ttl,
+            });
+        }
         node.add(record);
         Ok(())
     }
 
-    fn finish(mut self, problems: &mut Vec<ZoneProblem>) -> Option<Zone> {
+    fn finish(mut self, problems: &mut Vec<ZoneProblem>) -> Option<(Zone, Vec<Address>)> {
         if self.soa.is_none() && self.problems.is_empty() {
             let apex = self.apex;
             let wrong = (
@@ -278,7 +290,14 @@ impl Reader<'_> {
         let sound = self.problems.is_empty();
         problems.append(&mut self.problems);
         let soa = self.soa.filter(|_| sound)?;
-        Some(Zone::new(self.apex.clone(), &soa, self.nodes))
+        let zone = Zone::new(self.apex.clone(), &soa, self.nodes);
+        let glue = |name: &Name| {
+            let found = zone.find(&Key::of(name), RecordType::A);
+            matches!(found, Found::Referral(_))
+        };
+        let mut addresses = self.addresses;
+        addresses.retain(|address| !address.address.is_unspecified() && !glue(&address.name));
+        Some((zone, addresses))
     }
 }
 

@@ -639,7 +639,7 @@ fn the_shipped_zones_load_and_agree_in_both_directions() {
         let Some(RData::A(address)) = forward.answers.first().map(|held| &held.data) else {
             panic!("{device}");
         };
-        let reverse = Name::from(std::net::IpAddr::V4(address.0));
+        let reverse = Name::from(IpAddr::V4(address.0));
         let pointer = ask(&zones, &reverse.to_string(), RecordType::PTR);
         assert_eq!(
             lines(&pointer.answers),
@@ -729,4 +729,35 @@ fn no_text_makes_the_reader_panic() {
         text.extend(line);
         read(&text);
     }
+}
+
+#[test]
+fn a_file_that_reads_like_a_zone_and_has_another_name_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("home.arpa.zone", HEAD);
+    write("lan", HEAD);
+    for name in ["home.arpa.zone.bak", "home.arpa.zone~", ".lan", "#lan#"] {
+        write(name, HEAD);
+    }
+    write("notes.txt", "what to do");
+    let zones = Zones::load(folder.path()).unwrap();
+    assert_eq!(zones.len(), 1);
+    let said: Vec<String> = zones.notices().iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].ends_with(
+        "lan: passed over, although it reads like a zone; name it after its zone with `.zone` at the end, \
+         as in `home.arpa.zone`, or take it out of the folder"
+    ));
+}
+
+#[test]
+fn two_zones_that_name_one_address_are_told_unless_a_reverse_zone_decides() {
+    let other = "$TTL 60\n@ SOA . . 1 1 1 1 60\nrouter A 192.168.1.2\n";
+    let home = ("home.arpa", HEAD);
+    let both = Zones::from_text(&[home, ("lan", other)]).unwrap();
+    assert_eq!(both.notices().len(), 1, "{:?}", both.notices());
+    let reverse = "$TTL 60\n@ SOA . . 1 1 1 1 60\n2 PTR gate.home.arpa.\n";
+    let three = [home, ("lan", other), ("1.168.192.in-addr.arpa", reverse)];
+    assert_eq!(Zones::from_text(&three).unwrap().notices(), []);
 }

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod form;
+mod own;
 mod rebound;
 mod steered;
 mod told;
@@ -15,7 +16,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
 use super::handler::{Handler, Transport};
-use super::local::Zones;
+use super::local::{Local, Zones};
 use super::message::Draft;
 use super::testing::{
     GATE, World, config, dname, edns_query, extended_errors, lines, name, query, record, rrsig,
@@ -48,8 +49,8 @@ fn client() -> ClientAddr {
     ClientAddr::new(SocketAddr::from(([192, 168, 1, 50], 5353)))
 }
 
-fn handler_of(world: World, config: &Config, zones: Zones) -> Handler<World> {
-    let first = view(config, zones, world);
+fn handler_of(world: World, config: &Config, local: impl Into<Local>) -> Handler<World> {
+    let first = view(config, local, world);
     Handler::new(first, Arc::new(Metrics::new()))
 }
 
