@@ -8,6 +8,7 @@ mod control;
 mod explain;
 mod follow;
 mod limits;
+mod loaded;
 mod privileges;
 mod reload;
 mod running;
@@ -28,10 +29,9 @@ pub use sockets::{BindError, Kind};
 pub use crate::dns::{Decision, ShownError, ShownRecord, Told};
 
 use crate::config::Config;
-use crate::dns::{ZoneProblem, Zones};
-use crate::steer::{ListProblem, Lists};
 use crate::telemetry::{Metrics, events};
 use follow::Follower;
+use loaded::Loaded;
 use running::Signals;
 use sockets::Sockets;
 
@@ -42,20 +42,16 @@ const RUNTIME_END: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct App {
     config: Config,
-    zones: Zones,
-    lists: Lists,
+    loaded: Loaded,
     sockets: Sockets,
 }
 
 /// Why a gate did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// Local zones that do not load.
-    #[error("{}", lines(.0))]
-    Zones(Vec<ZoneProblem>),
-    /// Files of domains that do not load.
-    #[error("{}", lines(.0))]
-    Lists(Vec<ListProblem>),
+    /// What is wrong with the files that the configuration names.
+    #[error("{}", .0.join("\n"))]
+    Files(Vec<String>),
     /// A socket that cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -68,14 +64,6 @@ pub enum AppError {
     /// A part that should have served on.
     #[error("{0} ended by itself")]
     Ended(&'static str),
-}
-
-fn lines(problems: &[impl ToString]) -> String {
-    problems
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// Says at the start, and not at the first reload, that root could read the configuration and the user cannot.
@@ -112,20 +100,15 @@ pub struct Checked {
 /// Reads what `run` would read besides the configuration itself, and binds nothing.
 pub fn check(config: &Config) -> Checked {
     let mut checked = Checked::default();
-    match state::zones(config) {
-        Ok(zones) => {
-            let mut found = zones.notices().to_vec();
-            let local = state::local(config, zones);
+    match Loaded::read(config) {
+        Ok(loaded) => {
+            let mut found = loaded.zones.notices().to_vec();
+            let local = state::local(config, loaded.zones);
             let mut follower = Follower::new(config, local, Arc::new(Metrics::new()));
             found.extend(follower.look(follow::system_time()));
             checked.warnings = found.iter().map(ToString::to_string).collect();
         }
-        Err(found) => checked.problems = found.iter().map(ToString::to_string).collect(),
-    }
-    if let Err(found) = Lists::load(config) {
-        checked
-            .problems
-            .extend(found.iter().map(ToString::to_string));
+        Err(problems) => checked.problems = problems,
     }
     if let Some(user) = &config.user
         && let Err(error) = privileges::find(user)
@@ -136,14 +119,13 @@ pub fn check(config: &Config) -> Checked {
 }
 
 impl App {
-    /// Loads the zones, binds every socket, and becomes `config.user` where started as root.
+    /// Reads every file, binds every socket, and becomes `config.user` where started as root.
     ///
     /// # Errors
     ///
     /// [`AppError`] when something does not load, cannot be bound, or root cannot be given up.
     pub fn build(config: Config) -> Result<Self, AppError> {
-        let zones = state::zones(&config).map_err(AppError::Zones)?;
-        let lists = Lists::load(&config).map_err(AppError::Lists)?;
+        let loaded = Loaded::read(&config).map_err(AppError::Files)?;
         let user = match (&config.user, privileges::is_root()) {
             (Some(user), true) => Some(privileges::find(user)?),
             _ => None,
@@ -162,8 +144,7 @@ impl App {
         }
         Ok(Self {
             config,
-            zones,
-            lists,
+            loaded,
             sockets,
         })
     }

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
+use super::loaded::Loaded;
 use super::running::Running;
-use super::state::{self, State};
+use super::state::State;
 use crate::config::{Config, ConfigError, Dns, Lan, Log, Mode, Proxy, Web};
-use crate::steer::Lists;
 use crate::telemetry::{ReloadLabels, chain, events, set_level, set_queries};
 
 /// Reads the configuration again and puts it in force; a bad one changes nothing and says why.
@@ -68,14 +68,9 @@ fn next(running: &Running) -> Result<(Config, State), Vec<String>> {
     for key in keep_fixed(&mut config, &running.config) {
         tracing::warn!(key, "needs a restart; the old value stays");
     }
-    let zones = state::zones(&config).map_err(|problems| told(&problems))?;
-    let lists = Lists::load(&config).map_err(|problems| told(&problems))?;
+    let Loaded { zones, lists } = Loaded::read(&config)?;
     let state = State::new(&config, zones, lists, &running.kept);
     Ok((config, state))
-}
-
-fn told(problems: &[impl ToString]) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
 }
 
 fn apply(running: &mut Running, config: Config, state: State) {

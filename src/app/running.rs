@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::control::Controls;
 use super::follow::Follower;
+use super::loaded::Loaded;
 use super::state::{Kept, State};
 use super::{App, AppError, reload};
 use crate::config::Config;
@@ -110,8 +111,7 @@ impl App {
     pub fn start(self) -> Result<Running, AppError> {
         let Self {
             config,
-            zones,
-            lists,
+            loaded: Loaded { zones, lists },
             sockets,
         } = self;
         let bound = |error| AppError::Start("a listener", error);

@@ -8,20 +8,12 @@ use hickory_proto::rr::Name;
 use super::follow::{self, Follower};
 use crate::config::Config;
 use crate::dial::{Dialer, LocalName, LocalNames, Names};
-use crate::dns::{Forwarded, Local, OwnName, OwnNames, View, ZoneProblem, Zones};
+use crate::dns::{Forwarded, Local, OwnName, OwnNames, View, Zones};
 use crate::net::Family;
 use crate::proxy::{Live, Settings};
 use crate::resolve::Resolver;
 use crate::steer::{Lists, Steering};
 use crate::telemetry::Metrics;
-
-/// The local zones of a configuration; a folder that nobody named may be missing.
-pub(super) fn zones(config: &Config) -> Result<Zones, Vec<ZoneProblem>> {
-    match &config.dns.zones {
-        Some(folder) if config.dns.zones_required || folder.exists() => Zones::load(folder),
-        _ => Ok(Zones::default()),
-    }
-}
 
 /// The local data of a configuration, before hosts files and leases are read.
 pub(super) fn local(config: &Config, zones: Zones) -> Local {

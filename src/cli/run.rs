@@ -19,7 +19,7 @@ pub(super) fn run(flag: &ConfigFlag) -> Exit {
         Err(error) => {
             output::error(&chain(&error));
             match error {
-                AppError::Zones(_) | AppError::Lists(_) => Exit::Config,
+                AppError::Files(_) => Exit::Config,
                 _ => Exit::Failed,
             }
         }

@@ -60,7 +60,7 @@ impl Rebinding {
         let mut first: Option<(IpAddr, &'static str)> = None;
         let mut unwanted = |address: IpAddr| {
             let kind = self.inside(address);
-            first = first.or(kind.map(|kind| (address, kind)));
+            first = first.or_else(|| kind.map(|kind| (address, kind)));
             kind.is_some()
         };
         if self.allows(name) {

@@ -95,7 +95,9 @@ pub(super) fn synthetic(
             match value {
                 SvcParamValue::Alpn(list) => offered.extend(list.0.iter().map(String::as_str)),
                 SvcParamValue::NoDefaultAlpn => no_default = true,
-                _ if u16::from(*key) == DOH_PATH => path = path.or(Some((*key, value.clone()))),
+                _ if u16::from(*key) == DOH_PATH => {
+                    path = path.or_else(|| Some((*key, value.clone())))
+                }
                 _ => {}
             }
         }

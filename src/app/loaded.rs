@@ -1,0 +1,43 @@
+//! What a configuration names beside itself, read: by `check`, at the start and at each reload in the same way.
+
+use crate::config::Config;
+use crate::dns::{ZoneProblem, Zones};
+use crate::steer::Lists;
+
+/// The contents of the files that a configuration names, but for those that are followed and for the certificate.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) zones: Zones,
+    pub(super) lists: Lists,
+}
+
+impl Loaded {
+    /// Reads them all.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, one text each.
+    pub(super) fn read(config: &Config) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let zones = kept(zones(config), &mut problems);
+        let lists = kept(Lists::load(config), &mut problems);
+        match (zones, lists) {
+            (Some(zones), Some(lists)) => Ok(Self { zones, lists }),
+            _ => Err(problems),
+        }
+    }
+}
+
+/// What was read, or nothing after its problems were put to the others.
+fn kept<T>(read: Result<T, Vec<impl ToString>>, problems: &mut Vec<String>) -> Option<T> {
+    read.map_err(|found| problems.extend(found.iter().map(ToString::to_string)))
+        .ok()
+}
+
+/// The local zones; a folder that nobody named may be missing.
+fn zones(config: &Config) -> Result<Zones, Vec<ZoneProblem>> {
+    match &config.dns.zones {
+        Some(folder) if config.dns.zones_required || folder.exists() => Zones::load(folder),
+        _ => Ok(Zones::default()),
+    }
+}
