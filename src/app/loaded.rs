@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::dns::{ZoneProblem, Zones};
+use crate::resolve::Trust;
 use crate::steer::Lists;
 
 /// The contents of the files that a configuration names, but for those that are followed and for the certificate.
@@ -9,6 +10,8 @@ use crate::steer::Lists;
 pub(super) struct Loaded {
     pub(super) zones: Zones,
     pub(super) lists: Lists,
+    /// Whom encrypted upstreams are verified by.
+    pub(super) trust: Trust,
 }
 
 impl Loaded {
@@ -21,8 +24,13 @@ impl Loaded {
         let mut problems = Vec::new();
         let zones = kept(zones(config), &mut problems);
         let lists = kept(Lists::load(config), &mut problems);
-        match (zones, lists) {
-            (Some(zones), Some(lists)) => Ok(Self { zones, lists }),
+        let trust = kept(Trust::load(&config.dns.upstream), &mut problems);
+        match (zones, lists, trust) {
+            (Some(zones), Some(lists), Some(trust)) => Ok(Self {
+                zones,
+                lists,
+                trust,
+            }),
             _ => Err(problems),
         }
     }

@@ -75,7 +75,8 @@ fn warn_of_unreadable(config: &Config) {
     }
     let rules = config.rules.iter().flat_map(|rule| &rule.domain_files);
     let files = config.steer.never_files.iter();
-    for path in files.chain(&config.steer.always_files).chain(rules) {
+    let files = files.chain(&config.steer.always_files).chain(rules);
+    for path in files.chain(&config.dns.upstream.ca) {
         if let Err(error) = File::open(path) {
             tracing::warn!(path = %path.display(), %error, "a reload will fail, because `user` cannot read this");
         }

@@ -9,6 +9,7 @@ use super::loaded::Loaded;
 use super::running::Running;
 use super::state::State;
 use crate::config::{Config, ConfigError, Dns, Lan, Log, Mode, Proxy, Web};
+use crate::resolve::Trust;
 use crate::telemetry::{ReloadLabels, chain, events, set_level, set_queries};
 
 /// Reads the configuration again and puts it in force; a bad one changes nothing and says why.
@@ -25,8 +26,8 @@ impl Running {
 
 fn attempt(running: &mut Running) -> bool {
     let outcome = match next(running) {
-        Ok((config, state)) => {
-            apply(running, config, state);
+        Ok(next) => {
+            apply(running, next);
             tracing::info!("{}", events::RELOADED);
             "done"
         }
@@ -58,8 +59,15 @@ fn attempt(running: &mut Running) -> bool {
     outcome == "done"
 }
 
+/// What comes into force.
+struct Next {
+    config: Config,
+    state: State,
+    trust: Trust,
+}
+
 /// The next state, complete, or everything that is wrong with it.
-fn next(running: &Running) -> Result<(Config, State), Vec<String>> {
+fn next(running: &Running) -> Result<Next, Vec<String>> {
     let path = running.config.path.as_deref();
     let mut config = Config::load(path).map_err(|error| match error {
         ConfigError::Problems(problems) => problems.0.iter().map(ToString::to_string).collect(),
@@ -68,12 +76,25 @@ fn next(running: &Running) -> Result<(Config, State), Vec<String>> {
     for key in keep_fixed(&mut config, &running.config) {
         tracing::warn!(key, "needs a restart; the old value stays");
     }
-    let Loaded { zones, lists } = Loaded::read(&config)?;
+    let Loaded {
+        zones,
+        lists,
+        trust,
+    } = Loaded::read(&config)?;
     let state = State::new(&config, zones, lists, &running.kept);
-    Ok((config, state))
+    Ok(Next {
+        config,
+        state,
+        trust,
+    })
 }
 
-fn apply(running: &mut Running, config: Config, state: State) {
+fn apply(running: &mut Running, next: Next) {
+    let Next {
+        config,
+        state,
+        trust,
+    } = next;
     let State {
         view,
         live,
@@ -83,7 +104,7 @@ fn apply(running: &mut Running, config: Config, state: State) {
     } = state;
     running.follow(follower);
     running.own_names.store(own_names);
-    running.kept.resolver.reconfigure(&config.dns);
+    running.kept.resolver.reconfigure(&config.dns, &trust);
     running.dns.replace(view);
     running.control.replace(Arc::clone(&live.dialer));
     running.proxy.replace(live);

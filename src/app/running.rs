@@ -111,7 +111,12 @@ impl App {
     pub fn start(self) -> Result<Running, AppError> {
         let Self {
             config,
-            loaded: Loaded { zones, lists },
+            loaded:
+                Loaded {
+                    zones,
+                    lists,
+                    trust,
+                },
             sockets,
         } = self;
         let bound = |error| AppError::Start("a listener", error);
@@ -126,7 +131,7 @@ impl App {
             .and_then(|listener| listener.local_addr().ok());
         set_queries(config.log.queries).map_err(|error| AppError::Start("the query log", error))?;
         let metrics = Arc::new(Metrics::new());
-        let resolver = Arc::new(Resolver::new(&config.dns, Arc::clone(&metrics)));
+        let resolver = Arc::new(Resolver::new(&config.dns, &trust, Arc::clone(&metrics)));
         let kept = Kept {
             resolver,
             metrics: Arc::clone(&metrics),

@@ -8,9 +8,9 @@ use hickory_proto::rr::Name;
 use super::cache::Cache;
 use super::file::Section;
 use super::lan::Listening;
-use super::upstream::Upstream;
+use super::upstream::{Gate, Upstream};
 use super::value::{self, Wrong};
-use crate::net::ListenAddr;
+use crate::net::{Interfaces, ListenAddr};
 
 /// The DNS side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,7 @@ impl Dns {
         mut section: Section<'_, '_>,
         listening: &Listening,
         folder: Option<&Path>,
+        interfaces: &Interfaces,
         resolv_conf: &str,
     ) -> Option<Self> {
         let listen = listening.read(&mut section, "listen", &["lan:53"]);
@@ -91,7 +92,13 @@ impl Dns {
         let rate_limit = section.number("rate-limit", 0, 0..10_000_001);
         let max_connections = section.number("max-connections", 512, 1..100_001);
         let tcp_idle_timeout = section.text("tcp-idle-timeout", "10s", value::some_duration);
-        let upstream = Upstream::read(section.section("upstream"), &listen, folder, resolv_conf);
+        let upstream = {
+            let gate = Gate {
+                own: &listen,
+                interfaces,
+            };
+            Upstream::read(section.section("upstream"), &gate, folder, resolv_conf)
+        };
         let cache = Cache::read(section.section("cache"));
         section.finish();
         Some(Self {

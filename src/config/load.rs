@@ -96,7 +96,13 @@ impl Config {
         let state = top.text("state", "auto", |text| Ok(text.to_owned()));
         let folder = path.and_then(Path::parent);
         let (lan, listening) = Lan::read(top.section("lan"), interfaces);
-        let dns = Dns::read(top.section("dns"), &listening, folder, resolv_conf);
+        let dns = Dns::read(
+            top.section("dns"),
+            &listening,
+            folder,
+            interfaces,
+            resolv_conf,
+        );
         let steer = Steer::read(top.section("steer"), folder);
         let mode = steer.as_ref().map(|steer| steer.mode);
         let rules: Option<Vec<Rule>> = top

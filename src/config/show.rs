@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::log::LEVELS;
 use super::{
-    Aaaa, Cache, Config, Dns, Format, Mode, Names, Rule, RuleSteer, Server, Strategy, Upstream,
+    Aaaa, Cache, Config, Dns, Format, Mode, Names, Rule, RuleSteer, Strategy, Upstream,
     UpstreamZone,
 };
 use crate::net::{Acl, ListenAddr};
@@ -300,10 +300,10 @@ fn upstream_shown(upstream: &Upstream) -> UpstreamShown {
     } = upstream;
     let zone = |zone: &UpstreamZone| UpstreamZoneShown {
         domain: name(&zone.domain),
-        servers: zone.servers.iter().map(server).collect(),
+        servers: zone.servers.iter().map(ToString::to_string).collect(),
     };
     UpstreamShown {
-        servers: servers.iter().map(server).collect(),
+        servers: servers.iter().map(ToString::to_string).collect(),
         strategy: match strategy {
             Strategy::Fastest => "fastest",
             Strategy::Ordered => "ordered",
@@ -380,19 +380,6 @@ fn paths(paths: &[PathBuf]) -> Vec<String> {
         .iter()
         .map(|path| path.display().to_string())
         .collect()
-}
-
-fn server(server: &Server) -> String {
-    let Server {
-        transport,
-        address,
-        name,
-        path,
-    } = server;
-    let scheme = transport.scheme();
-    let path = path.as_deref().unwrap_or_default();
-    let name = name.as_ref().map(|name| format!("#{name}"));
-    format!("{scheme}://{address}{path}{}", name.unwrap_or_default())
 }
 
 /// In the largest unit that holds it without a rest.

@@ -1,5 +1,7 @@
 //! PURE. `[dns.upstream]` and `[[dns.upstream.zone]]`.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use hickory_proto::rr::Name;
 
 use super::file::Section;
 use super::value::{self, Wrong};
-use crate::net::ListenAddr;
+use crate::net::{Interfaces, ListenAddr};
 
 /// The servers that we ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,23 @@ pub struct Server {
     pub path: Option<String>,
 }
 
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            transport,
+            address,
+            name,
+            path,
+        } = self;
+        let path = path.as_deref().unwrap_or_default();
+        write!(f, "{}://{address}{path}", transport.scheme())?;
+        match name {
+            Some(name) => write!(f, "#{name}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
@@ -109,16 +128,16 @@ impl Transport {
 const PORT: u16 = 53;
 
 impl Upstream {
-    /// Reads `[dns.upstream]`; `own` is where the gate itself listens, `folder` where the configuration stands.
+    /// Reads `[dns.upstream]`; `folder` is where the configuration stands.
     pub(super) fn read(
         mut section: Section<'_, '_>,
-        own: &[ListenAddr],
+        gate: &Gate<'_>,
         folder: Option<&Path>,
         resolv_conf: &str,
     ) -> Option<Self> {
         let servers = section.texts("servers", &["auto"], |text| match text {
-            "auto" => automatic(own, resolv_conf),
-            text => server(text, own).map(|server| vec![server]),
+            "auto" => automatic(gate, resolv_conf),
+            text => server(text, gate).map(|server| vec![server]),
         });
         let servers: Vec<Server> = servers.into_iter().flatten().collect();
         if servers.is_empty() && section.is_empty_list("servers") {
@@ -142,7 +161,7 @@ impl Upstream {
         let case_randomization = section.flag("case-randomization", true);
         let mut zones: Vec<UpstreamZone> = Vec::new();
         for zone in section.sections("zone") {
-            if let Some(zone) = UpstreamZone::read(zone, own, &zones) {
+            if let Some(zone) = UpstreamZone::read(zone, gate, &zones) {
                 zones.push(zone);
             }
         }
@@ -159,9 +178,9 @@ impl Upstream {
 }
 
 impl UpstreamZone {
-    fn read(mut section: Section<'_, '_>, own: &[ListenAddr], before: &[Self]) -> Option<Self> {
+    fn read(mut section: Section<'_, '_>, gate: &Gate<'_>, before: &[Self]) -> Option<Self> {
         let domain = section.needed_text("domain", "corp.example", value::domain);
-        let servers = section.texts("servers", &[], |text| server(text, own));
+        let servers = section.texts("servers", &[], |text| server(text, gate));
         if !section.is_written("servers") || section.is_empty_list("servers") {
             section.report(
                 "servers",
@@ -187,13 +206,64 @@ impl UpstreamZone {
     }
 }
 
-fn is_own(server: &Server, own: &[ListenAddr]) -> bool {
-    own.contains(&ListenAddr(server.address))
+/// What the servers are seen from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gate<'a> {
+    /// Where the gate itself listens.
+    pub(super) own: &'a [ListenAddr],
+    /// What link-local addresses are reached by.
+    pub(super) interfaces: &'a Interfaces,
 }
 
-fn server(text: &str, own: &[ListenAddr]) -> Result<Server, Wrong> {
-    let server = value::server(text)?;
-    if is_own(&server, own) {
+impl Gate<'_> {
+    fn is(&self, server: &Server) -> bool {
+        self.own.contains(&ListenAddr(server.address))
+    }
+
+    /// The text with the index of the interface where its address has a name (`fe80::1%eth0`).
+    fn scoped<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Wrong> {
+        let host = text
+            .split_once("://")
+            .map_or(0, |(scheme, _)| scheme.len() + 3);
+        let end = text
+            .get(host..)
+            .and_then(|rest| rest.find(['/', '#']))
+            .map_or(text.len(), |length| host + length);
+        let Some((before, rest)) = text.get(..end).and_then(|text| text.split_once('%')) else {
+            return Ok(Cow::Borrowed(text));
+        };
+        let scope = rest.split(']').next().unwrap_or_default();
+        let index = self.interfaces.index(scope).ok_or_else(|| {
+            Wrong::new(
+                format!("`{text}`: there is no interface `{scope}`"),
+                "write one that is there, such as \"fe80::1%eth0\"",
+            )
+        })?;
+        let after = text
+            .get(before.len() + 1 + scope.len()..)
+            .unwrap_or_default();
+        Ok(Cow::Owned(format!("{before}%{index}{after}")))
+    }
+}
+
+fn server(text: &str, gate: &Gate<'_>) -> Result<Server, Wrong> {
+    let server = value::server(&gate.scoped(text)?)?;
+    if needs_scope(&server) {
+        return Err(Wrong::new(
+            format!("`{text}` is link-local, and its interface is not named"),
+            "write it behind the address, such as \"fe80::1%eth0\"",
+        ));
+    }
+    if matches!(server.transport, Transport::Https | Transport::H3)
+        && server.name.is_none()
+        && server.address.is_ipv6()
+    {
+        return Err(Wrong::new(
+            format!("`{text}` has no name, which HTTP needs beside an IPv6 address"),
+            "write it after #, such as \"https://[2001:db8::1]/dns-query#dns.example\"",
+        ));
+    }
+    if gate.is(&server) {
         return Err(Wrong::new(
             format!("`{text}` is the gate itself"),
             "write the servers that it asks, such as [\"192.168.1.1\"]",
@@ -202,16 +272,23 @@ fn server(text: &str, own: &[ListenAddr]) -> Result<Server, Wrong> {
     Ok(server)
 }
 
+fn needs_scope(server: &Server) -> bool {
+    match server.address {
+        SocketAddr::V6(address) => address.ip().is_unicast_link_local() && address.scope_id() == 0,
+        SocketAddr::V4(_) => false,
+    }
+}
+
 /// What `auto` stands for.
-fn automatic(own: &[ListenAddr], resolv_conf: &str) -> Result<Vec<Server>, Wrong> {
-    let mut servers = nameservers(resolv_conf);
+fn automatic(gate: &Gate<'_>, resolv_conf: &str) -> Result<Vec<Server>, Wrong> {
+    let mut servers = nameservers(resolv_conf, gate);
     if servers.is_empty() {
         return Err(Wrong::new(
             "`auto` found no server in /etc/resolv.conf",
             "write the servers to ask, such as [\"192.168.1.1\"]",
         ));
     }
-    servers.retain(|server| !is_own(server, own));
+    servers.retain(|server| !gate.is(server));
     if servers.is_empty() {
         return Err(Wrong::new(
             "`auto` found no server but the gate itself in /etc/resolv.conf",
@@ -221,22 +298,27 @@ fn automatic(own: &[ListenAddr], resolv_conf: &str) -> Result<Vec<Server>, Wrong
     Ok(servers)
 }
 
-/// The servers of a resolv.conf, in its order. Link-local ones need an interface, which hickory cannot be told: they
-/// are passed over.
-fn nameservers(resolv_conf: &str) -> Vec<Server> {
+/// The servers of a resolv.conf, in its order, less those that nobody could reach: link-local ones whose interface is
+/// not named or not there.
+fn nameservers(resolv_conf: &str, gate: &Gate<'_>) -> Vec<Server> {
     resolv_conf
         .lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
             (words.next() == Some("nameserver")).then(|| words.next())?
         })
-        .filter_map(|address| address.parse().ok())
+        .filter_map(|address| {
+            let text = gate.scoped(address).ok()?;
+            let address = value::server_address(&text, PORT)?;
+            (address.port() == PORT).then_some(address)
+        })
         .map(|address| Server {
             transport: Transport::Udp,
-            address: SocketAddr::new(address, PORT),
+            address,
             name: None,
             path: None,
         })
+        .filter(|server| !needs_scope(server))
         .collect()
 }
 
@@ -247,11 +329,54 @@ mod tests {
     #[test]
     fn resolv_conf_names_servers_in_order() {
         let text = "# made by hand\nsearch home.arpa\nnameserver 192.168.1.1\n nameserver\t2001:db8::1 # second\n\
-                    nameserver fe80::1%eth0\nnameserver\noptions edns0\n";
-        let servers: Vec<String> = nameservers(text)
+                    nameserver fe80::1%eth0\nnameserver fe80::1\nnameserver fe80::1%eth9\nnameserver\noptions edns0\n";
+        let interfaces = Interfaces::of(&[("eth0", "192.168.1.2/24")], Some("eth0"));
+        let gate = Gate {
+            own: &[],
+            interfaces: &interfaces,
+        };
+        let servers: Vec<String> = nameservers(text, &gate)
             .iter()
             .map(|server| server.address.to_string())
             .collect();
-        assert_eq!(servers, ["192.168.1.1:53", "[2001:db8::1]:53"]);
+        assert_eq!(
+            servers,
+            ["192.168.1.1:53", "[2001:db8::1]:53", "[fe80::1%1]:53"]
+        );
+    }
+
+    #[test]
+    fn a_link_local_server_has_its_interface() {
+        let interfaces = Interfaces::of(
+            &[("lo", "127.0.0.1/8"), ("eth0", "192.168.1.2/24")],
+            Some("eth0"),
+        );
+        let gate = Gate {
+            own: &[],
+            interfaces: &interfaces,
+        };
+        for (text, shown) in [
+            ("fe80::1%eth0", "udp://[fe80::1%2]:53"),
+            ("[fe80::1%2]:5353", "udp://[fe80::1%2]:5353"),
+            (
+                "tls://[fe80::1%eth0]:853#dns.example",
+                "tls://[fe80::1%2]:853#dns.example",
+            ),
+            (
+                "https://[fe80::1%eth0]/d%20q#dns.example",
+                "https://[fe80::1%2]:443/d%20q#dns.example",
+            ),
+            ("https://192.0.2.1/d%20q", "https://192.0.2.1:443/d%20q"),
+        ] {
+            assert_eq!(server(text, &gate).unwrap().to_string(), shown, "{text}");
+        }
+        for text in [
+            "fe80::1",
+            "fe80::1%wlan0",
+            "fe80::1%7",
+            "h3://[2001:db8::1]",
+        ] {
+            assert!(server(text, &gate).is_err(), "{text}");
+        }
     }
 }

@@ -262,14 +262,17 @@ pub(super) fn server(text: &str) -> Result<Server, Wrong> {
     })
 }
 
-/// An address, with a port where one is written.
-fn server_address(text: &str, port: u16) -> Option<SocketAddr> {
+/// An address, with a port where one is written; a scope (RFC 4007) is the index of an interface.
+pub(super) fn server_address(text: &str, port: u16) -> Option<SocketAddr> {
     let bare = text
         .strip_prefix('[')
         .and_then(|inner| inner.strip_suffix(']'))
         .unwrap_or(text);
     match bare.parse::<IpAddr>() {
         Ok(address) => Some(SocketAddr::new(address.to_canonical(), port)),
+        Err(_) if bare.contains('%') && !bare.contains(']') => {
+            format!("[{bare}]:{port}").parse().ok()
+        }
         Err(_) => text.parse().ok(),
     }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nameindex;
 
 /// An address of an interface, with the network it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ struct InterfaceAddr {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
     addresses: Vec<InterfaceAddr>,
+    /// The number that the kernel has for each name.
+    indexes: Vec<(String, u32)>,
     default_route: Option<String>,
 }
 
@@ -28,6 +31,9 @@ pub enum InterfacesError {
     /// The list of addresses.
     #[error("could not list the addresses of this machine")]
     Addresses(#[source] io::Error),
+    /// The list of interfaces.
+    #[error("could not list the interfaces of this machine")]
+    Names(#[source] io::Error),
     /// The routing table.
     #[error("could not read `/proc/net/route`")]
     Routes(#[source] io::Error),
@@ -69,20 +75,34 @@ impl Interfaces {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(InterfacesError::Routes(error)),
         };
+        let named = if_nameindex().map_err(|errno| InterfacesError::Names(errno.into()))?;
+        let indexes = named
+            .iter()
+            .map(|one| (one.name().to_string_lossy().into_owned(), one.index()))
+            .collect();
         Ok(Self {
             addresses,
+            indexes,
             default_route: default_route(&routes),
         })
     }
 
-    /// A machine with these addresses (interface, address and prefix) and this interface for the IPv4 default route.
+    /// A machine with these addresses (interface, address and prefix) and this interface for the IPv4 default route;
+    /// the index of an interface is the place of its first address, counted from 1.
     ///
     /// # Panics
     ///
     /// When a text is no address with a prefix.
     #[cfg(test)]
     pub(crate) fn of(addresses: &[(&str, &str)], default_route: Option<&str>) -> Self {
+        let mut indexes: Vec<(String, u32)> = Vec::new();
+        for (place, (interface, _)) in (1..).zip(addresses) {
+            if !indexes.iter().any(|(name, _)| name == interface) {
+                indexes.push(((*interface).to_owned(), place));
+            }
+        }
         Self {
+            indexes,
             addresses: addresses
                 .iter()
                 .map(|(interface, network)| InterfaceAddr {
@@ -92,6 +112,16 @@ impl Interfaces {
                 .collect(),
             default_route: default_route.map(str::to_owned),
         }
+    }
+
+    /// The index of an interface by its name, or by the index itself, as in the scope of a link-local address
+    /// (RFC 4007 section 11).
+    pub fn index(&self, scope: &str) -> Option<u32> {
+        let number: Option<u32> = scope.parse().ok();
+        self.indexes
+            .iter()
+            .find(|(name, index)| name == scope || Some(*index) == number)
+            .map(|(_, index)| *index)
     }
 
     /// Whether the address is one of ours.
@@ -196,10 +226,10 @@ mod tests {
 
     #[test]
     fn the_machine_has_a_loopback_address() {
-        assert!(
-            Interfaces::read()
-                .unwrap()
-                .owns(IpAddr::V4(Ipv4Addr::LOCALHOST))
-        );
+        let interfaces = Interfaces::read().unwrap();
+        assert!(interfaces.owns(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let index = interfaces.index("lo").unwrap();
+        assert_eq!(interfaces.index(&index.to_string()), Some(index));
+        assert_eq!(interfaces.index("none-such"), None);
     }
 }

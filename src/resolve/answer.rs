@@ -2,6 +2,7 @@
 //! the CNAME chain, RFC 8914 for extended errors). Called by `upstream` for every message, by `cache` and by
 //! [`Resolver::addresses`](super::Resolver::addresses) for the chain.
 
+use hickory_proto::dnssec::rdata::{DNSSECRData, SigInput};
 use hickory_proto::op::{Edns, Message, ResponseCode};
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -20,18 +21,19 @@ pub(super) fn read(question: &Question, message: Message) -> Answer {
     let Message {
         metadata,
         answers,
-        mut authorities,
-        mut additionals,
+        authorities,
+        additionals,
         edns,
         ..
     } = message;
-    let internet = |record: &Record| record.dns_class == DNSClass::IN;
-    authorities.retain(internet);
-    additionals.retain(internet);
+    let answers = asked_for(question, answers);
+    let names = chain(&question.name, question.record_type, &answers);
+    let authorities = of_the_zones(&names, authorities);
+    let additionals = of_the_targets(answers.iter().chain(&authorities), additionals);
     Answer {
         rcode: metadata.response_code,
         authentic: metadata.authentic_data,
-        answers: asked_for(question, answers),
+        answers,
         authorities,
         additionals,
         extended_errors: extended_errors(edns.as_ref()),
@@ -68,6 +70,64 @@ fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
         }
     }
     kept
+}
+
+/// The records of the authority section that are about zones of these names: their servers, their SOA, and what
+/// proves that something is not there.
+fn of_the_zones(names: &[&Name], mut authorities: Vec<Record>) -> Vec<Record> {
+    authorities.retain(|record| record.dns_class == DNSClass::IN);
+    let is_above = |zone: &Name| names.iter().any(|name| zone.zone_of(name));
+    let signed: Vec<Name> = authorities
+        .iter()
+        .filter(|record| {
+            signature(record).is_some_and(|signature| is_above(&signature.signer_name))
+        })
+        .map(|record| record.name.clone())
+        .collect();
+    authorities.retain(|record| match record.record_type() {
+        RecordType::SOA | RecordType::NS | RecordType::DS => is_above(&record.name),
+        RecordType::NSEC3 => is_above(&record.name.base_name()),
+        // Its owner is beside the name; only the signature tells the zone.
+        RecordType::NSEC => signed.contains(&record.name),
+        RecordType::RRSIG => signature(record).is_some_and(|signature| {
+            is_above(&signature.signer_name) && signature.signer_name.zone_of(&record.name)
+        }),
+        _ => false,
+    });
+    authorities
+}
+
+fn signature(record: &Record) -> Option<&SigInput> {
+    match &record.data {
+        RData::DNSSEC(DNSSECRData::RRSIG(signature)) => Some(signature.input()),
+        _ => None,
+    }
+}
+
+/// The addresses in the additional section that belong to names in these records, with their signatures.
+fn of_the_targets<'a>(
+    records: impl Iterator<Item = &'a Record>,
+    mut additionals: Vec<Record>,
+) -> Vec<Record> {
+    let targets: Vec<&Name> = records
+        .filter_map(|record| match &record.data {
+            RData::MX(mail) => Some(&mail.exchange),
+            RData::NS(server) => Some(&server.0),
+            RData::SRV(service) => Some(&service.target),
+            RData::SVCB(binding) if binding.target_name.is_root() => Some(&record.name),
+            RData::SVCB(binding) => Some(&binding.target_name),
+            RData::HTTPS(binding) if binding.0.target_name.is_root() => Some(&record.name),
+            RData::HTTPS(binding) => Some(&binding.0.target_name),
+            _ => None,
+        })
+        .collect();
+    let is_address = |kind| matches!(kind, RecordType::A | RecordType::AAAA);
+    additionals.retain(|record| {
+        let about =
+            signature(record).map_or(record.record_type(), |signature| signature.type_covered);
+        record.dns_class == DNSClass::IN && is_address(about) && targets.contains(&&record.name)
+    });
+    additionals
 }
 
 /// The names from the asked one along the CNAMEs of the answer, each once: at least one, loops and overlong chains
@@ -142,17 +202,17 @@ pub(super) fn negative_soa<'a>(question: &Question, answer: &'a Answer) -> Optio
         })
 }
 
-/// Whether a server passed us on to others instead of answering, as one that does not recurse for us does.
-pub(super) fn is_referral(authoritative: bool, answer: &Answer) -> bool {
+/// Whether a message names other servers instead of answering with authority. Without any record that was asked for
+/// it passes us on, as a server does that does not recurse for us.
+pub(super) fn refers(message: &Message) -> bool {
     let has = |record_type| {
-        answer
+        message
             .authorities
             .iter()
             .any(|record| record.record_type() == record_type)
     };
-    answer.rcode == ResponseCode::NoError
-        && !authoritative
-        && answer.answers.is_empty()
+    message.metadata.response_code == ResponseCode::NoError
+        && !message.metadata.authoritative
         && has(RecordType::NS)
         && !has(RecordType::SOA)
 }
@@ -180,8 +240,11 @@ pub(super) fn extended_errors(edns: Option<&Edns>) -> Vec<ExtendedError> {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use hickory_proto::dnssec::Algorithm;
+    use hickory_proto::dnssec::rdata::{NSEC, RRSIG};
     use hickory_proto::op::{MessageType, OpCode};
-    use hickory_proto::rr::rdata::{CNAME, NULL};
+    use hickory_proto::rr::SerialNumber;
+    use hickory_proto::rr::rdata::{CNAME, NS, NULL};
 
     use super::*;
 
@@ -244,6 +307,85 @@ mod tests {
                 a("b.example."),
                 signature
             ]
+        );
+    }
+
+    #[test]
+    fn of_authority_and_additional_only_what_belongs_to_the_answer_is_kept() {
+        let ns = |owner: &str, server: &str| {
+            Record::from_rdata(name(owner), 60, RData::NS(NS(name(server))))
+        };
+        let record = |line: &str| {
+            let mut words = line.splitn(3, ' ');
+            let owner = name(words.next().unwrap());
+            let record_type: RecordType = words.next().unwrap().parse().unwrap();
+            let data = RData::try_from_str(record_type, words.next().unwrap()).unwrap();
+            Record::from_rdata(owner, 60, data)
+        };
+        let mut message = Message::new(0, MessageType::Response, OpCode::Query);
+        message.answers = vec![
+            record("a.example. MX 10 mail.example."),
+            record("a.example. MX 20 mail.other."),
+        ];
+        message.authorities = vec![
+            ns("example.", "ns.example."),
+            ns("bank.", "ns.bank."),
+            a("example."),
+            record("bank. SOA ns.bank. root.bank. 1 2 3 4 5"),
+        ];
+        message.additionals = vec![
+            a("mail.example."),
+            a("ns.bank."),
+            a("mail.other."),
+            a("a.example."),
+            ns("mail.example.", "evil.example."),
+            a("ns.example."),
+        ];
+        let question = Question {
+            record_type: RecordType::MX,
+            ..question("a.example.")
+        };
+        let answer = read(&question, message);
+        assert_eq!(answer.answers.len(), 2);
+        assert_eq!(answer.authorities, [ns("example.", "ns.example.")]);
+        assert_eq!(
+            answer.additionals,
+            [a("mail.example."), a("mail.other."), a("ns.example.")]
+        );
+    }
+
+    #[test]
+    fn proofs_are_kept_by_the_zone_that_signed_them() {
+        let nsec = |owner: &str| {
+            let rdata = NSEC::new(name("z.example."), [RecordType::A]);
+            Record::from_rdata(name(owner), 60, RData::DNSSEC(DNSSECRData::NSEC(rdata)))
+        };
+        let signature = |owner: &str, signer: &str| {
+            let input = SigInput {
+                type_covered: RecordType::NSEC,
+                algorithm: Algorithm::ECDSAP256SHA256,
+                num_labels: 2,
+                original_ttl: 60,
+                sig_expiration: SerialNumber::new(2),
+                sig_inception: SerialNumber::new(1),
+                key_tag: 1,
+                signer_name: name(signer),
+            };
+            let rdata = RRSIG::from_sig(input, vec![1]);
+            Record::from_rdata(name(owner), 60, RData::DNSSEC(DNSSECRData::RRSIG(rdata)))
+        };
+        let mut message = Message::new(0, MessageType::Response, OpCode::Query);
+        message.authorities = vec![
+            nsec("b.example."),
+            signature("b.example.", "example."),
+            nsec("b.bank."),
+            signature("b.bank.", "bank."),
+            signature("c.bank.", "example."),
+        ];
+        let answer = read(&question("a.example."), message);
+        assert_eq!(
+            answer.authorities,
+            [nsec("b.example."), signature("b.example.", "example.")]
         );
     }
 

@@ -2,7 +2,7 @@
 //! stands in front of this, and `dial` for the sessions.
 //!
 //! A question goes to the [`cache`], then to the exchange in flight for the same question (`coalesce`), then to the
-//! servers of its domain (`upstreams`), each over UDP and TCP (`upstream`); what comes back is reduced to what was
+//! servers of its domain (`upstreams`), each over its transport (`upstream`); what comes back is reduced to what was
 //! asked (`answer`). Answers in use are asked for again before they expire, and expired ones bridge the time in which
 //! the servers give none (`refresh`).
 
@@ -31,6 +31,7 @@ use self::answer::{chain_end, negative_soa};
 use self::cache::{Failures, Found, Remembered};
 use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
 use self::refresh::MAX_PREFETCHES;
+pub use self::upstream::{Trust, TrustError};
 use self::upstreams::Upstreams;
 pub use self::upstreams::{Counts, ServerState, ServerStatus};
 use crate::config::Dns;
@@ -116,12 +117,10 @@ pub struct Resolver {
 
 impl Resolver {
     /// A resolver with an empty cache.
-    pub fn new(dns: &Dns, metrics: Arc<Metrics>) -> Self {
+    pub fn new(dns: &Dns, trust: &Trust, metrics: Arc<Metrics>) -> Self {
+        let upstreams = Upstreams::new(&dns.upstream, trust, Arc::clone(&metrics));
         Self {
-            upstreams: Arc::new(ArcSwap::from_pointee(Upstreams::new(
-                &dns.upstream,
-                Arc::clone(&metrics),
-            ))),
+            upstreams: Arc::new(ArcSwap::from_pointee(upstreams)),
             cache: Arc::new(ArcSwap::from_pointee(cache::Cache::new(dns.cache))),
             failures: Arc::default(),
             flights: Arc::new(Flights::new(MAX_FLIGHTS)),
@@ -133,13 +132,14 @@ impl Resolver {
 
     /// Takes other servers and bounds from now on; what is cached stays. Questions in flight end with the servers
     /// they began with.
-    pub fn reconfigure(&self, dns: &Dns) {
+    pub fn reconfigure(&self, dns: &Dns, trust: &Trust) {
         let Dns {
             upstream, cache, ..
         } = dns;
         let asked = self.upstreams.load();
-        if asked.config() != upstream {
-            self.upstreams.store(Arc::new(asked.changed(upstream)));
+        if asked.config() != upstream || asked.trust() != trust {
+            self.upstreams
+                .store(Arc::new(asked.changed(upstream, trust)));
             self.failures.forget(|_| true);
         }
         let held = self.cache.load();

@@ -47,7 +47,11 @@ impl Changing {
         let servers = [self.server.on(Transport::Udp)];
         let mut dns = settings(&servers, Duration::from_secs(2));
         change(&mut dns);
-        Arc::new(Resolver::new(&dns, Arc::new(Metrics::new())))
+        Arc::new(Resolver::new(
+            &dns,
+            &Trust::nobody(),
+            Arc::new(Metrics::new()),
+        ))
     }
 }
 
@@ -296,6 +300,7 @@ async fn our_own_bounds_are_no_failure_of_the_name() {
     let upstream = Changing::start(Mode::Good(1)).await;
     let mut resolver = Resolver::new(
         &settings(&[upstream.server.on(Transport::Udp)], TIMEOUT),
+        &Trust::nobody(),
         Arc::new(Metrics::new()),
     );
     resolver.flights = Arc::new(Flights::new(0));

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::upstream::AskError;
+use super::super::upstream::{AskError, Trust};
 use super::super::{Answer, Question, ResolveError, now};
 use super::attempt::attempt;
 use super::failures::Failures;
@@ -32,9 +32,14 @@ pub(super) struct Group {
 
 impl Group {
     /// Servers of which nothing is known yet.
-    pub(super) fn new(domain: Option<Name>, config: Upstream, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        domain: Option<Name>,
+        config: Upstream,
+        trust: &Trust,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let stop = CancellationToken::new();
-        let servers = Servers::new(domain, config, metrics, stop.clone());
+        let servers = Servers::new(domain, config, trust, metrics, stop.clone());
         Self {
             servers: Arc::new(servers),
             _stop: stop.drop_guard(),
@@ -42,8 +47,10 @@ impl Group {
     }
 
     /// Whether it is for this domain and made of this.
-    pub(super) fn is_of(&self, domain: Option<&Name>, config: &Upstream) -> bool {
-        self.servers.domain.as_ref() == domain && self.servers.config == *config
+    pub(super) fn is_of(&self, domain: Option<&Name>, config: &Upstream, trust: &Trust) -> bool {
+        self.servers.domain.as_ref() == domain
+            && self.servers.config == *config
+            && self.servers.trust == *trust
     }
 
     /// Whether every server is down, as far as is known now.

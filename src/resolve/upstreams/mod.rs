@@ -24,6 +24,7 @@ use hickory_proto::rr::Name;
 use self::group::Group;
 pub use self::status::{Counts, ServerState, ServerStatus};
 use self::zones::Domains;
+use super::upstream::Trust;
 use super::{Answer, Question, ResolveError};
 use crate::config::Upstream;
 use crate::telemetry::Metrics;
@@ -32,6 +33,7 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub(super) struct Upstreams {
     config: Upstream,
+    trust: Trust,
     general: Arc<Group>,
     zones: Domains<Arc<Group>>,
     metrics: Arc<Metrics>,
@@ -39,23 +41,31 @@ pub(super) struct Upstreams {
 
 impl Upstreams {
     /// Servers of which nothing is known yet.
-    pub(super) fn new(config: &Upstream, metrics: Arc<Metrics>) -> Self {
-        Self::build(config, metrics, |_, _| None)
+    pub(super) fn new(config: &Upstream, trust: &Trust, metrics: Arc<Metrics>) -> Self {
+        Self::build(config, trust, metrics, |_, _| None)
     }
 
     /// Other servers. Groups of which nothing has changed keep what is known of them, and their connections.
-    pub(super) fn changed(&self, config: &Upstream) -> Self {
-        Self::build(config, Arc::clone(&self.metrics), |domain, config| {
-            let group = match domain {
-                None => &self.general,
-                Some(domain) => self.zones.of_name(domain)?,
-            };
-            group.is_of(domain, config).then(|| Arc::clone(group))
-        })
+    pub(super) fn changed(&self, config: &Upstream, trust: &Trust) -> Self {
+        Self::build(
+            config,
+            trust,
+            Arc::clone(&self.metrics),
+            |domain, config| {
+                let group = match domain {
+                    None => &self.general,
+                    Some(domain) => self.zones.of_name(domain)?,
+                };
+                group
+                    .is_of(domain, config, trust)
+                    .then(|| Arc::clone(group))
+            },
+        )
     }
 
     fn build(
         config: &Upstream,
+        trust: &Trust,
         metrics: Arc<Metrics>,
         old: impl Fn(Option<&Name>, &Upstream) -> Option<Arc<Group>>,
     ) -> Self {
@@ -66,7 +76,12 @@ impl Upstreams {
                 ..config.clone()
             };
             old(domain, &config).unwrap_or_else(|| {
-                Arc::new(Group::new(domain.cloned(), config, Arc::clone(&metrics)))
+                Arc::new(Group::new(
+                    domain.cloned(),
+                    config,
+                    trust,
+                    Arc::clone(&metrics),
+                ))
             })
         };
         let zones = config.zones.iter();
@@ -78,8 +93,14 @@ impl Upstreams {
             zones: zones.collect(),
             general: group(None, &config.servers),
             config: config.clone(),
+            trust: trust.clone(),
             metrics,
         }
+    }
+
+    /// Whom encrypted servers are verified by.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// What it was made of.

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::super::coalesce::MAX_FLIGHTS;
-use super::super::upstream::Client;
+use super::super::upstream::{Client, Trust};
 use super::health::Health;
 use super::probe;
 use crate::config::Upstream;
@@ -24,6 +24,8 @@ pub(super) struct Servers {
     pub(super) domain: Option<Name>,
     /// The servers and how they are asked; zones are none of their business.
     pub(super) config: Upstream,
+    /// Whom encrypted ones are verified by.
+    pub(super) trust: Trust,
     pub(super) members: Vec<Member>,
     pub(super) metrics: Arc<Metrics>,
     /// Something has changed that the prober should know.
@@ -46,17 +48,19 @@ impl Servers {
     pub(super) fn new(
         domain: Option<Name>,
         config: Upstream,
+        trust: &Trust,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
     ) -> Self {
         let members = config.servers.iter().map(|server| Member {
-            client: Client::new(server, config.timeout),
+            client: Client::new(server, &config, trust),
             room: Semaphore::new(MAX_ATTEMPTS),
         });
         Self {
             members: members.collect(),
             health: Mutex::new(Health::new(config.servers.len())),
             domain,
+            trust: trust.clone(),
             config,
             metrics,
             news: Notify::new(),

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use super::super::tests::{
     Scripted, TIMEOUT, address, code, good, looked_up, name, outcomes, question, settings,
 };
-use super::super::{ResolveError, Resolver};
+use super::super::{ResolveError, Resolver, Trust};
 use super::{ServerState, Upstreams};
 use crate::config::{Dns, Server, Strategy, Transport, UpstreamZone};
 use crate::telemetry::Metrics;
@@ -20,7 +20,11 @@ const UDP: Transport = Transport::Udp;
 const SHORT: Duration = Duration::from_millis(500);
 
 fn resolver(dns: &Dns) -> Arc<Resolver> {
-    Arc::new(Resolver::new(dns, Arc::new(Metrics::new())))
+    Arc::new(Resolver::new(
+        dns,
+        &Trust::nobody(),
+        Arc::new(Metrics::new()),
+    ))
 }
 
 fn with(strategy: Strategy, servers: &[&Scripted], timeout: Duration) -> Dns {
@@ -248,13 +252,13 @@ async fn a_reload_keeps_what_is_known_of_servers_that_stay() {
     until(|| is_down(&resolver, 1)).await;
 
     dns.upstream.zones = vec![own("corp.example.", &corp), own("lab.example.", &corp)];
-    resolver.reconfigure(&dns);
+    resolver.reconfigure(&dns, &Trust::nobody());
     assert!(is_down(&resolver, 1));
     assert_eq!(resolver.servers()[2].counts.answered, 1);
     assert_eq!(resolver.servers()[3].counts.asked, 0);
 
     dns.upstream.timeout = TIMEOUT * 2;
-    resolver.reconfigure(&dns);
+    resolver.reconfigure(&dns, &Trust::nobody());
     assert!(!is_down(&resolver, 1));
     until(|| resolver.metrics.upstreams_down.get() == 0).await;
 }
@@ -268,7 +272,10 @@ async fn a_question_under_way_ends_with_the_servers_it_began_with() {
     let asker = Arc::clone(&resolver);
     let asked = tokio::spawn(async move { looked_up(&asker, "a.example.").await });
     until(|| silent.count(UDP) > 0).await;
-    resolver.reconfigure(&with(Strategy::Ordered, &[&other], TIMEOUT));
+    resolver.reconfigure(
+        &with(Strategy::Ordered, &[&other], TIMEOUT),
+        &Trust::nobody(),
+    );
     assert_eq!(looked_up(&resolver, "b.example.").await, [address(3)]);
     assert_eq!(asked.await.unwrap(), [address(2)]);
 }
@@ -293,7 +300,7 @@ async fn beyond_the_bound_of_attempts_a_server_is_passed_over_and_this_is_counte
 #[tokio::test]
 async fn the_prober_ends_with_its_servers() {
     let dns = settings(&[closed().await], TIMEOUT);
-    let upstreams = Upstreams::new(&dns.upstream, Arc::new(Metrics::new()));
+    let upstreams = Upstreams::new(&dns.upstream, &Trust::nobody(), Arc::new(Metrics::new()));
     let error = upstreams.ask(&question("a.example.")).await;
     assert!(matches!(error, Err(ResolveError::Unreachable(_))));
     assert!(upstreams.known_dead(&question("a.example.")));
