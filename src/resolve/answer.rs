@@ -123,8 +123,10 @@ fn of_the_targets<'a>(
         .collect();
     let is_address = |kind| matches!(kind, RecordType::A | RecordType::AAAA);
     additionals.retain(|record| {
-        let about =
-            signature(record).map_or(record.record_type(), |signature| signature.type_covered);
+        let about = match signature(record) {
+            Some(signature) => signature.type_covered,
+            None => record.record_type(),
+        };
         record.dns_class == DNSClass::IN && is_address(about) && targets.contains(&&record.name)
     });
     additionals

@@ -38,6 +38,24 @@ fn every_problem_is_told_at_once() {
 }
 
 #[test]
+fn root_certificates_that_do_not_load_are_told() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("empty.pem"), "").unwrap();
+    let text = "user = \"\"\n[lan]\naddress = \"127.0.0.1\"\nnetworks = [\"127.0.0.0/8\"]\n\
+                [dns.upstream]\nservers = [\"tls://127.0.0.1\"]\nca = [\"missing.pem\", \"empty.pem\"]\n";
+    fs::write(folder.path().join("x.toml"), text).unwrap();
+    for command in ["check", "run"] {
+        let output = run(folder.path(), &[command, "--config", "x.toml"]);
+        assert_eq!(output.status.code(), Some(78), "{command}: {output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        for problem in ["missing.pem", "empty.pem` holds no certificate"] {
+            assert!(said.contains(problem), "{command}: {problem}: {said}");
+        }
+    }
+}
+
+#[test]
 fn wrong_usage_and_a_missing_file_have_their_own_codes() {
     let folder = TempDir::new().unwrap();
     for (arguments, code) in [

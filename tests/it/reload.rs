@@ -84,6 +84,10 @@ fn a_bad_file_leaves_the_old_running_and_says_why() {
         (setup.clone().set("steer.colour", "1"), "colour"),
         (setup.clone().set("dns.listen", "[[["), "line"),
         (
+            setup.clone().set("dns.upstream.ca", r#"["/missing.pem"]"#),
+            "missing.pem",
+        ),
+        (
             setup.clone().zone("bad.example.zone", "@ IN SOA what\n"),
             "bad.example",
         ),

@@ -232,25 +232,41 @@ impl Streams {
                 let script = Arc::clone(&script);
                 open.spawn(async move {
                     let mut nth = 0;
-                    while let Some(Ok((_, mut stream))) = http.accept().await {
-                        let mut query = stream.recv_data().await.unwrap().unwrap();
-                        let query = query.copy_to_bytes(query.remaining());
-                        let seen = seen(connection, nth, &query);
+                    let mut answering = JoinSet::new();
+                    let (end, mut ended) = tokio::sync::mpsc::channel(1);
+                    loop {
+                        let accepted = tokio::select! {
+                            accepted = http.accept() => accepted,
+                            _ = ended.recv() => return,
+                        };
+                        let Some(Ok((_, mut stream))) = accepted else {
+                            return;
+                        };
+                        let (script, end) = (Arc::clone(&script), end.clone());
+                        let place = nth;
                         nth += 1;
-                        match script(&seen) {
-                            Step::Answer(message) => {
-                                let head = http::Response::builder()
-                                    .header("content-type", "application/dns-message")
-                                    .body(())
-                                    .unwrap();
-                                stream.send_response(head).await.unwrap();
-                                let bytes = Bytes::from(message.to_vec().unwrap());
-                                stream.send_data(bytes).await.unwrap();
-                                stream.finish().await.unwrap();
+                        answering.spawn(async move {
+                            let mut query = stream.recv_data().await.unwrap().unwrap();
+                            let query = query.copy_to_bytes(query.remaining());
+                            while let Ok(Some(_)) = stream.recv_data().await {}
+                            match script(&seen(connection, place, &query)) {
+                                Step::Answer(message) => {
+                                    let head = http::Response::builder()
+                                        .header("content-type", "application/dns-message")
+                                        .body(())
+                                        .unwrap();
+                                    let bytes = Bytes::from(message.to_vec().unwrap());
+                                    // The connection may be over.
+                                    let _sent = stream.send_response(head).await;
+                                    let _sent = stream.send_data(bytes).await;
+                                    let _sent = stream.finish().await;
+                                }
+                                Step::Silent => {}
+                                Step::Close | Step::Finish => {
+                                    let _ended = end.send(()).await;
+                                }
                             }
-                            Step::Silent => {}
-                            Step::Close | Step::Finish => return,
-                        }
+                        });
                     }
                 });
             }
