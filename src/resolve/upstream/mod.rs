@@ -109,7 +109,7 @@ impl Client {
             let tls = trust.client(protocols);
             tls.inspect_err(|error| error!(%server, %error, "TLS could not be set up"))
         });
-        let random = Random::new();
+        let random = Random;
         Self {
             server: server.clone(),
             timeout: config.timeout,

@@ -1,21 +1,17 @@
-//! Numbers that nobody can guess, from the generator of the TLS library: IDs, and the disguise of names.
+//! Numbers that nobody can guess, from the kernel: IDs, and the disguise of names. The generator of the TLS library would
+//! do as well, but its first number in a process takes as long as a slow server.
 
-use rustls::crypto::{SecureRandom, aws_lc_rs};
+use rustix::rand::{GetRandomFlags, getrandom};
 
-/// The generator.
+/// The kernel's generator.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Random(&'static dyn SecureRandom);
+pub(super) struct Random;
 
 /// The generator failed, which on Linux it does not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NoRandomness;
 
 impl Random {
-    /// The generator of this process.
-    pub(super) fn new() -> Self {
-        Self(aws_lc_rs::default_provider().secure_random)
-    }
-
     /// An ID for a query.
     ///
     /// # Errors
@@ -23,18 +19,26 @@ impl Random {
     /// [`NoRandomness`].
     pub(super) fn id(self) -> Result<u16, NoRandomness> {
         let mut octets = [0; 2];
-        self.0.fill(&mut octets).map_err(|_| NoRandomness)?;
+        fill(&mut octets)?;
         Ok(u16::from_be_bytes(octets))
     }
 
-    /// So many octets.
+    /// So many octets; as many as a name has are never cut short.
     ///
     /// # Errors
     ///
     /// [`NoRandomness`].
     pub(super) fn octets(self, count: usize) -> Result<Vec<u8>, NoRandomness> {
         let mut octets = vec![0; count];
-        self.0.fill(&mut octets).map_err(|_| NoRandomness)?;
+        fill(&mut octets)?;
         Ok(octets)
+    }
+}
+
+fn fill(octets: &mut [u8]) -> Result<(), NoRandomness> {
+    let wanted = octets.len();
+    match getrandom(octets, GetRandomFlags::empty()) {
+        Ok(filled) if filled == wanted => Ok(()),
+        _ => Err(NoRandomness),
     }
 }
