@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::dns::{ZoneProblem, Zones};
-use crate::resolve::Trust;
+use crate::resolve::{AnchorProblem, Trust, TrustAnchors};
 use crate::steer::Lists;
 
 /// The contents of the files that a configuration names, but for those that are followed and for the certificate.
@@ -12,6 +12,8 @@ pub(super) struct Loaded {
     pub(super) lists: Lists,
     /// Whom encrypted upstreams are verified by.
     pub(super) trust: Trust,
+    /// Who is believed to sign; `None`: nothing is validated.
+    pub(super) anchors: Option<TrustAnchors>,
 }
 
 impl Loaded {
@@ -25,11 +27,13 @@ impl Loaded {
         let zones = kept(zones(config), &mut problems);
         let lists = kept(Lists::load(config), &mut problems);
         let trust = kept(Trust::load(&config.dns.upstream), &mut problems);
-        match (zones, lists, trust) {
-            (Some(zones), Some(lists), Some(trust)) => Ok(Self {
+        let anchors = kept(anchors(config), &mut problems);
+        match (zones, lists, trust, anchors) {
+            (Some(zones), Some(lists), Some(trust), Some(anchors)) => Ok(Self {
                 zones,
                 lists,
                 trust,
+                anchors,
             }),
             _ => Err(problems),
         }
@@ -47,5 +51,16 @@ fn zones(config: &Config) -> Result<Zones, Vec<ZoneProblem>> {
     match &config.dns.zones {
         Some(folder) if config.dns.zones_required || folder.exists() => Zones::load(folder),
         _ => Ok(Zones::default()),
+    }
+}
+
+/// The trust anchors.
+fn anchors(config: &Config) -> Result<Option<TrustAnchors>, Vec<AnchorProblem>> {
+    if !config.dns.dnssec {
+        return Ok(None);
+    }
+    match &config.dns.trust_anchor {
+        Some(file) => TrustAnchors::load(file).map(Some),
+        None => Ok(Some(TrustAnchors::root())),
     }
 }

@@ -76,7 +76,12 @@ fn warn_of_unreadable(config: &Config) {
     let rules = config.rules.iter().flat_map(|rule| &rule.domain_files);
     let files = config.steer.never_files.iter();
     let files = files.chain(&config.steer.always_files).chain(rules);
-    for path in files.chain(&config.dns.upstream.ca) {
+    let anchor = config
+        .dns
+        .trust_anchor
+        .as_ref()
+        .filter(|_| config.dns.dnssec);
+    for path in files.chain(&config.dns.upstream.ca).chain(anchor) {
         if let Err(error) = File::open(path) {
             tracing::warn!(path = %path.display(), %error, "a reload will fail, because `user` cannot read this");
         }

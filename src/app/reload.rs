@@ -9,7 +9,7 @@ use super::loaded::Loaded;
 use super::running::Running;
 use super::state::State;
 use crate::config::{Config, ConfigError, Dns, Lan, Log, Mode, Proxy, Web};
-use crate::resolve::Trust;
+use crate::resolve::{Trust, TrustAnchors};
 use crate::telemetry::{ReloadLabels, chain, events, set_level, set_queries};
 
 /// Reads the configuration again and puts it in force; a bad one changes nothing and says why.
@@ -64,6 +64,7 @@ struct Next {
     config: Config,
     state: State,
     trust: Trust,
+    anchors: Option<TrustAnchors>,
 }
 
 /// The next state, complete, or everything that is wrong with it.
@@ -80,12 +81,14 @@ fn next(running: &Running) -> Result<Next, Vec<String>> {
         zones,
         lists,
         trust,
+        anchors,
     } = Loaded::read(&config)?;
     let state = State::new(&config, zones, lists, &running.kept);
     Ok(Next {
         config,
         state,
         trust,
+        anchors,
     })
 }
 
@@ -94,6 +97,7 @@ fn apply(running: &mut Running, next: Next) {
         config,
         state,
         trust,
+        anchors,
     } = next;
     let State {
         view,
@@ -105,6 +109,7 @@ fn apply(running: &mut Running, next: Next) {
     running.follow(follower);
     running.own_names.store(own_names);
     running.kept.resolver.reconfigure(&config.dns, &trust);
+    running.kept.resolver.validate_by(&config.dns, anchors);
     running.dns.replace(view);
     running.control.replace(Arc::clone(&live.dialer));
     running.proxy.replace(live);

@@ -116,6 +116,7 @@ impl App {
                     zones,
                     lists,
                     trust,
+                    anchors,
                 },
             sockets,
         } = self;
@@ -132,6 +133,7 @@ impl App {
         set_queries(config.log.queries).map_err(|error| AppError::Start("the query log", error))?;
         let metrics = Arc::new(Metrics::new());
         let resolver = Arc::new(Resolver::new(&config.dns, &trust, Arc::clone(&metrics)));
+        resolver.validate_by(&config.dns, anchors);
         let kept = Kept {
             resolver,
             metrics: Arc::clone(&metrics),

@@ -177,6 +177,7 @@ impl From<ResolveError> for Draft {
         let code = match error {
             ResolveError::Unreachable(_) | ResolveError::Overload(_) => ede::NETWORK_ERROR,
             ResolveError::Timeout => ede::NO_REACHABLE_AUTHORITY,
+            ResolveError::Bogus { code, text } => return draft.because(code, &text),
             ResolveError::Failed {
                 extended_errors, ..
             } => {

@@ -3,8 +3,8 @@
 //!
 //! A question goes to the [`cache`], then to the exchange in flight for the same question (`coalesce`), then to the
 //! servers of its domain (`upstreams`), each over its transport (`upstream`); what comes back is reduced to what was
-//! asked (`answer`). Answers in use are asked for again before they expire, and expired ones bridge the time in which
-//! the servers give none (`refresh`).
+//! asked (`answer`) and, with `dns.dnssec`, validated (`validate`), so that the cache holds only what is. Answers in use
+//! are asked for again before they expire, and expired ones bridge the time in which the servers give none (`refresh`).
 
 mod answer;
 pub mod cache;
@@ -14,6 +14,7 @@ mod refresh;
 mod tests;
 mod upstream;
 mod upstreams;
+mod validate;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
 use tokio::sync::Semaphore;
@@ -34,6 +35,8 @@ use self::refresh::MAX_PREFETCHES;
 pub use self::upstream::{Trust, TrustError};
 use self::upstreams::Upstreams;
 pub use self::upstreams::{Counts, ServerState, ServerStatus};
+use self::validate::Validator;
+pub use self::validate::{AnchorProblem, TrustAnchors};
 use crate::config::Dns;
 use crate::net::Family;
 use crate::telemetry::{Metrics, UpstreamLabels};
@@ -97,6 +100,14 @@ pub enum ResolveError {
     /// No server was asked, because of a bound of ours.
     #[error("no upstream was asked: {0}")]
     Overload(String),
+    /// What they said is not signed as it should be.
+    #[error("validation failed: {text}")]
+    Bogus {
+        /// The INFO-CODE of the Extended DNS Error (RFC 8914).
+        code: u16,
+        /// What does not hold.
+        text: String,
+    },
 }
 
 /// Lookups for one [`Resolver::addresses`]: the name itself, and so many CNAMEs that lead out of an answer.
@@ -106,6 +117,7 @@ const MAX_HOPS: usize = 8;
 #[derive(Debug)]
 pub struct Resolver {
     upstreams: Arc<ArcSwap<Upstreams>>,
+    validator: Arc<ArcSwapOption<Validator>>,
     cache: Arc<ArcSwap<cache::Cache>>,
     failures: Arc<Failures>,
     flights: Arc<Flights<Result<Arc<Answer>, ResolveError>>>,
@@ -116,11 +128,12 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver with an empty cache.
+    /// A resolver with an empty cache, which validates nothing until [`Resolver::validate_by`] is called.
     pub fn new(dns: &Dns, trust: &Trust, metrics: Arc<Metrics>) -> Self {
         let upstreams = Upstreams::new(&dns.upstream, trust, Arc::clone(&metrics));
         Self {
             upstreams: Arc::new(ArcSwap::from_pointee(upstreams)),
+            validator: Arc::default(),
             cache: Arc::new(ArcSwap::from_pointee(cache::Cache::new(dns.cache))),
             failures: Arc::default(),
             flights: Arc::new(Flights::new(MAX_FLIGHTS)),
@@ -165,6 +178,22 @@ impl Resolver {
         self.upstreams.load().servers()
     }
 
+    /// Validates by these trust anchors from now on, or, with `None`, not at all. What is cached goes if that is a
+    /// change.
+    pub fn validate_by(&self, dns: &Dns, anchors: Option<TrustAnchors>) {
+        let next = anchors.map(|anchors| Validator::new(dns, anchors, Arc::clone(&self.metrics)));
+        let held = self.validator.load_full();
+        let same = match (&held, &next) {
+            (Some(held), Some(next)) => held.judges_as(next),
+            (held, next) => held.is_none() && next.is_none(),
+        };
+        if same {
+            return;
+        }
+        self.validator.store(next.map(Arc::new));
+        self.forget(|_| true);
+    }
+
     /// Forgets the answers that rest on names of which `matches` is true, and their failures, and says how many there were.
     /// What is in flight is forgotten, too: who asks from now on gets what the servers say from now on.
     pub fn forget(&self, matches: impl Fn(&Name) -> bool) -> usize {
@@ -183,7 +212,11 @@ impl Resolver {
     ///
     /// [`ResolveError`] when no server gave NOERROR or NXDOMAIN, now or a moment ago.
     pub async fn lookup(&self, question: &Question) -> Result<Answer, ResolveError> {
-        let question = absolute(question);
+        let mut question = absolute(question);
+        // What is validated has its signatures in any case, and who did not wish for them is not given them.
+        if self.validator.load().is_some() && !question.dnssec_ok {
+            question.to_mut().dnssec_ok = true;
+        }
         let now = now();
         let realm = || self.realm(&question.name);
         match self.cache.load().find(&question, realm, now) {
@@ -298,6 +331,7 @@ impl Resolver {
     ) -> impl Future<Output = Result<Arc<Answer>, ResolveError>> + Send + 'static {
         let upstreams = self.upstreams.load_full();
         let current = Arc::clone(&self.upstreams);
+        let validators = Arc::clone(&self.validator);
         let cache = Arc::clone(&self.cache);
         let failures = Arc::clone(&self.failures);
         let metrics = Arc::clone(&self.metrics);
@@ -310,7 +344,11 @@ impl Resolver {
             {
                 return Ok(Arc::new(answer));
             }
-            let outcome = upstreams.ask(&question).await;
+            let outcome = match validators.load_full() {
+                Some(validator) => Box::pin(validator.ask(&upstreams, &question)).await,
+                None => upstreams.ask(&question).await,
+            };
+            // A change of what is validated by is a flush, too.
             let flushed = epoch.load(Ordering::Relaxed) != begun;
             let mut answer = match outcome {
                 Ok(answer) => answer,

@@ -105,6 +105,13 @@ pub struct UpstreamLabels {
     pub outcome: &'static str,
 }
 
+/// What came of validating an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DnssecLabels {
+    /// `secure`, `insecure` (nobody can sign it), `bogus`.
+    pub result: &'static str,
+}
+
 /// How a session came in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct InboundLabels {
@@ -218,6 +225,8 @@ pub struct Metrics {
     pub upstreams_down: Gauge,
     /// From a query to an upstream to its good answer, connection included.
     pub upstream_seconds: Histogram,
+    /// Answers of upstreams that were validated.
+    pub dnssec_answers: By<DnssecLabels, Counter>,
     /// Sessions begun.
     pub sessions: By<InboundLabels, Counter>,
     /// Sessions open now.
@@ -293,6 +302,7 @@ impl Metrics {
             upstream_probes: Counter::default(),
             upstreams_down: Gauge::default(),
             upstream_seconds: Histogram::new(UPSTREAM_BUCKETS),
+            dnssec_answers: By::default(),
             sessions: By::default(),
             sessions_active: Gauge::default(),
             sessions_refused: By::default(),
@@ -435,6 +445,11 @@ impl Metrics {
             "Time to a good answer of an upstream",
             Unit::Seconds,
             self.upstream_seconds.clone(),
+        );
+        registry.register(
+            "dnssec_answers",
+            "Answers of upstreams validated, by result",
+            self.dnssec_answers.clone(),
         );
         registry.register(
             "sessions",

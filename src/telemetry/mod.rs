@@ -11,7 +11,7 @@ mod queries;
 pub use errors::chain;
 pub use log::{LogError, colour, init, set_level};
 pub use metrics::{
-    AnswerLabels, FailureLabels, FamilyLabels, Inbound, InboundLabels, LocalLabels, Metrics,
-    QueryLabels, RefusalLabels, ReloadLabels, Side, TrafficLabels, UpstreamLabels,
+    AnswerLabels, DnssecLabels, FailureLabels, FamilyLabels, Inbound, InboundLabels, LocalLabels,
+    Metrics, QueryLabels, RefusalLabels, ReloadLabels, Side, TrafficLabels, UpstreamLabels,
 };
 pub use queries::{QueryLine, queries_wanted, set_queries, tell_query};

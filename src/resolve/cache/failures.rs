@@ -87,7 +87,7 @@ impl Failures {
         now: Instant,
     ) {
         let (first, network) = match error {
-            ResolveError::Failed { .. } => (SPOKEN, false),
+            ResolveError::Failed { .. } | ResolveError::Bogus { .. } => (SPOKEN, false),
             ResolveError::Timeout | ResolveError::Unreachable(_) => (SILENT, true),
             ResolveError::Overload(_) => return,
         };
