@@ -19,6 +19,7 @@ mod dns_steering;
 mod dns_strategy;
 mod dns_upstream;
 mod dns_withholding;
+mod dnssec;
 mod drain;
 mod explain;
 mod forward;

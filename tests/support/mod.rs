@@ -9,6 +9,7 @@ mod origin;
 mod port;
 mod program;
 mod records;
+mod signed;
 mod tls;
 mod upstream;
 
@@ -22,6 +23,7 @@ pub(crate) use origin::{Origin, Service};
 pub(crate) use port::{Reach, has_ipv6};
 pub(crate) use program::run;
 pub(crate) use records::{a, aaaa, cname, https, mx, name, rrsig, soa, txt};
+pub(crate) use signed::Signed;
 pub(crate) use tls::{client_hello, tls_get};
 pub(crate) use upstream::{Reply, Upstream};
 

@@ -120,7 +120,7 @@ impl TrustAnchors {
             }
         }
         if problems.is_empty() && anchors.anchors.is_empty() {
-            problems.push((None, "there is no DS or DNSKEY record".to_owned()));
+            problems.push((None, "there is no DS or DNSKEY record to trust".to_owned()));
         }
         if problems.is_empty() {
             Ok(anchors)
@@ -211,9 +211,8 @@ fn records(text: &str) -> Vec<(usize, String)> {
 
 fn digest(data: &[&str]) -> Result<DS, String> {
     let parsed = RData::try_from_str(RecordType::DS, &data.join(" "));
-    let digest = match parsed {
-        Ok(RData::DNSSEC(DNSSECRData::DS(digest))) => digest,
-        _ => return Err("the DS record cannot be read".to_owned()),
+    let Ok(RData::DNSSEC(DNSSECRData::DS(digest))) = parsed else {
+        return Err("the DS record cannot be read".to_owned());
     };
     if !digest.algorithm().is_supported() || !digest.digest_type().is_supported() {
         return Err("the DS record has an algorithm or a digest that is not known".to_owned());
@@ -231,8 +230,7 @@ fn digest(data: &[&str]) -> Result<DS, String> {
     Ok(digest)
 }
 
-/// A key that others may be signed with; `None` for one that is for the zone's data only, or was revoked, as stand in
-/// files that other programs keep.
+/// A key; `None` for one that was revoked, as stand in files that other programs keep.
 fn key(data: &[&str]) -> Result<Option<PublicKeyBuf>, String> {
     let unreadable = || "the DNSKEY record cannot be read".to_owned();
     let number = |index: usize| data.get(index).and_then(|word| word.parse::<u16>().ok());
@@ -250,13 +248,12 @@ fn key(data: &[&str]) -> Result<Option<PublicKeyBuf>, String> {
     let text = format!(". 0 IN DNSKEY {}\n", data.join(" "));
     let keys: Keys = text.parse().map_err(|_| unreadable())?;
     let key = keys.get(0).cloned().ok_or_else(unreadable)?;
-    Ok((flags & SECURE_ENTRY != 0 && flags & REVOKED == 0).then_some(key))
+    Ok((flags & REVOKED == 0).then_some(key))
 }
 
 /// Flags of a DNSKEY (RFC 4034 section 2.1.1, RFC 5011 section 3).
 const ZONE_KEY: u16 = 0x0100;
 const REVOKED: u16 = 0x0080;
-const SECURE_ENTRY: u16 = 0x0001;
 
 #[cfg(test)]
 mod tests {
@@ -278,17 +275,25 @@ mod tests {
         };
         assert_eq!(nearest("www.corp.example."), "corp.example.");
         assert_eq!(nearest("example."), ".");
-        let root = TrustAnchors::root();
-        let key = root.anchors[0].keys[0].clone();
-        assert_eq!(root.anchors[0].keys.len(), 2);
-        assert_eq!(key, key.clone());
+        assert_eq!(TrustAnchors::root().anchors[0].keys.len(), 2);
+    }
+
+    #[test]
+    fn keys_are_read_and_revoked_ones_passed_over() {
+        let key = "kW6dGJTjYnFtfn0Do4bAyQK5yLxQkWqMSnDhQ0xyZjU=";
+        let text = format!(". DNSKEY 257 3 15 {key}\n. 5 IN DNSKEY 385 3 15 {key}\n");
+        assert_eq!(TrustAnchors::parse(&text).unwrap().anchors[0].keys.len(), 1);
     }
 
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
         for (text, line, what) in [
-            ("", None, "there is no DS or DNSKEY record"),
-            ("; nothing\n", None, "there is no DS or DNSKEY record"),
+            ("", None, "there is no DS or DNSKEY record to trust"),
+            (
+                "; nothing\n",
+                None,
+                "there is no DS or DNSKEY record to trust",
+            ),
             (
                 "\n. IN A 192.0.2.1\n",
                 Some(2),

@@ -170,19 +170,8 @@ impl Walk<'_> {
                 Some(_) => {}
             }
         }
-        let zone = match zone {
-            Some(zone) => zone,
-            None => match self.zone_of(&home).await? {
-                None => return Ok(Security::Insecure),
-                Some(zone) => {
-                    let text = format!("{} gave no signed proof", zone.apex);
-                    let code = match sets.iter().any(|set| is_proof(set, &zone)) {
-                        true => ede::SIGNATURES_MISSING,
-                        false => ede::NSEC_MISSING,
-                    };
-                    return Err(Bogus::new(code, text).into());
-                }
-            },
+        let Some(zone) = zone else {
+            return self.unproved(&home, &sets).await;
         };
         let (denial, mut ttl) = self.denial(&zone, &sets)?;
         let proof = self.proof(&denial, end, record_type, answer.rcode)?;
@@ -205,6 +194,18 @@ impl Walk<'_> {
             Proof::Secure => Security::Secure,
             Proof::Insecure => Security::Insecure,
         })
+    }
+
+    /// No zone has signed what the authority section has: good only where none can.
+    async fn unproved(&mut self, home: &Name, sets: &[Set<'_>]) -> Result<Security, ResolveError> {
+        let Some(zone) = self.zone_of(home).await? else {
+            return Ok(Security::Insecure);
+        };
+        let code = match sets.iter().any(|set| is_proof(set, &zone)) {
+            true => ede::SIGNATURES_MISSING,
+            false => ede::NSEC_MISSING,
+        };
+        Err(Bogus::new(code, format!("{} gave no signed proof", zone.apex)).into())
     }
 
     fn proof(

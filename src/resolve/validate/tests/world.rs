@@ -358,10 +358,13 @@ impl World {
     }
 }
 
+/// Name, type, DO and CD of a question.
+pub(super) type Seen = (Name, RecordType, bool, bool);
+
 /// The server; ends when dropped.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    pub(super) seen: Arc<Mutex<Vec<(Name, RecordType, bool, bool)>>>,
+    pub(super) seen: Arc<Mutex<Vec<Seen>>>,
     _tasks: JoinSet<()>,
 }
 
