@@ -194,6 +194,26 @@ async fn a_name_is_not_denied_by_the_proof_for_another() {
 }
 
 #[tokio::test]
+async fn a_wildcard_does_not_stand_for_a_name_that_exists() {
+    for chain in [Chain::Nsec, NSEC3] {
+        let zones = zones(chain);
+        let wildcard = name("*.wild.secure.test.");
+        let mut made = zones[2].signed(vec![address("*.wild.secure.test.")], &wildcard);
+        for record in &mut made {
+            record.name = name("here.wild.secure.test.");
+        }
+        let proof = zones[2].negative();
+        let tamper = at("here.wild.secure.test.", RecordType::A, move |message| {
+            message.answers.clone_from(&made);
+            message.authorities.clone_from(&proof);
+        });
+        let home = home_with(zones, tamper, None).await;
+        let code = home.code("here.wild.secure.test.", RecordType::A).await;
+        assert_eq!(code, 12, "{chain:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_zone_signed_by_what_we_do_not_know_counts_as_not_signed() {
     let mut zones = zones(Chain::Nsec);
     for record in &mut zones[1].records {

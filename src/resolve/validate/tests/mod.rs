@@ -31,6 +31,7 @@ fn zones(chain: Chain) -> Vec<Zone> {
         vec![
             address("www.secure.test."),
             address("*.wild.secure.test."),
+            address("here.wild.secure.test."),
             address("below.empty.secure.test."),
             alias("out.secure.test.", "www.insecure.test."),
             alias("in.secure.test.", "www.secure.test."),
