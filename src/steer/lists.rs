@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 
-use super::matcher::SuffixSet;
+use super::matcher::{Builder, SuffixSet};
 use crate::config::{Config, Rule};
 use crate::net::Host;
 
@@ -143,9 +143,13 @@ fn text(path: &Path) -> io::Result<String> {
 
 fn parse(file: &Path, text: &str, problems: &mut Vec<ListProblem>) -> SuffixSet {
     let mut wrong = 0;
-    let set = lines(text)
-        .filter_map(|(number, line)| match suffix(line) {
-            Ok(name) => Some(name),
+    let mut set = Builder::default();
+    for (number, line) in lines(text) {
+        if set.push_plain(line) {
+            continue;
+        }
+        match suffix(line) {
+            Ok(name) => set.push(&name),
             Err((what, write)) => {
                 wrong += 1;
                 if wrong <= MOST_PROBLEMS {
@@ -156,10 +160,9 @@ fn parse(file: &Path, text: &str, problems: &mut Vec<ListProblem>) -> SuffixSet 
                         write,
                     });
                 }
-                None
             }
-        })
-        .collect();
+        }
+    }
     if wrong > MOST_PROBLEMS {
         problems.push(ListProblem {
             file: file.to_owned(),
@@ -168,7 +171,7 @@ fn parse(file: &Path, text: &str, problems: &mut Vec<ListProblem>) -> SuffixSet 
             write: "mend those first".into(),
         });
     }
-    set
+    set.finish()
 }
 
 /// The lines that say something, without their comments, with their numbers.

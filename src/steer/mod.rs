@@ -183,17 +183,17 @@ impl Steering {
         }
         let in_files = |files| {
             let list: &List = holder(files, name)?;
-            Some((list.file.as_path(), list.suffixes.find(name)?))
+            Some((list.file.as_path(), list.suffixes.closest(name)?))
         };
-        if let Some(suffix) = self.never.find(name) {
+        if let Some(suffix) = self.never.closest(name) {
             Why::Never(suffix)
         } else if let Some((file, suffix)) = in_files(&self.never_files) {
             Why::NeverFile(file, suffix)
-        } else if let Some(suffix) = self.always.find(name) {
+        } else if let Some(suffix) = self.always.closest(name) {
             Why::Always(suffix)
         } else if let Some((file, suffix)) = in_files(&self.always_files) {
             Why::AlwaysFile(file, suffix)
-        } else if let Some(suffix) = self.built_in.find(name)
+        } else if let Some(suffix) = self.built_in.closest(name)
             && let Some(entry) = self.reasons.iter().find(|entry| entry.suffix == suffix)
         {
             Why::BuiltIn(entry)
@@ -414,7 +414,7 @@ mod tests {
         assert_eq!(
             steering.built_in.len(),
             entries.len(),
-            "a suffix stands in the list twice, or below another"
+            "a suffix stands in the list twice"
         );
         for entry in &entries {
             assert!(!entry.what.is_empty(), "{entry:?}");
