@@ -7,6 +7,7 @@ mod error;
 pub mod guard;
 pub mod happy_eyeballs;
 mod names;
+mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub use guard::Refusal;
 use guard::{Guard, Near, Surroundings};
 use happy_eyeballs::{Input, Output, Race};
 pub use names::{LocalName, LocalNames, Names};
+pub use plan::Plan;
 
 /// Reaches origins over both families. Made anew at each reload; it holds nothing worth keeping.
 #[derive(Debug)]
@@ -90,73 +92,6 @@ impl Dialer {
             attempts: reached.attempts,
             elapsed: reached.elapsed,
         })
-    }
-}
-
-/// What a session to a target would do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Whether the network knows the name by itself; the name outside where it is an alias of one.
-    pub local: Option<Option<Name>>,
-    /// The addresses that would be tried, in the order of the attempts if each but the last fails.
-    pub attempts: Vec<IpAddr>,
-    /// Those that the guard closes, and why.
-    pub refused: Vec<(IpAddr, Refusal)>,
-    /// The lookups that failed.
-    pub failures: Vec<(Family, ResolveError)>,
-}
-
-impl Dialer {
-    /// What a session to the target would do, without doing it: the lookups are made, no connection is.
-    pub async fn explain(&self, target: &Target) -> Plan {
-        let mut plan = Plan {
-            local: None,
-            attempts: Vec::new(),
-            refused: Vec::new(),
-            failures: Vec::new(),
-        };
-        let (rules, names) = (&self.rules, &self.names);
-        let mut race = Race::new(rules.prefer, rules.attempt_delay);
-        let near = rules.surroundings.near(now().into_std());
-        let mut resolved = |family, addresses: Vec<IpAddr>, plan: &mut Plan| {
-            let mut open = Vec::new();
-            for address in addresses {
-                match rules.judge(SocketAddr::new(address, target.port), &near) {
-                    Ok(()) => open.push(address),
-                    Err(why) => plan.refused.push((address, why)),
-                }
-            }
-            race.note(Input::Resolved(family, open), now().into_std());
-        };
-        match &target.host {
-            Host::Name(name) => {
-                plan.local = names
-                    .local
-                    .look_up(name, Family::V4)
-                    .map(|known| match known {
-                        LocalName::Addresses(_) => None,
-                        LocalName::Alias(outside) => Some(outside),
-                    });
-                for family in [rules.prefer, rules.prefer.other()] {
-                    let addresses = names.addresses(name, family).await;
-                    let addresses = addresses.unwrap_or_else(|error| {
-                        plan.failures.push((family, error));
-                        Vec::new()
-                    });
-                    resolved(family, addresses, &mut plan);
-                }
-            }
-            Host::Addr(address) => {
-                let family = Family::of(*address);
-                resolved(family, vec![*address], &mut plan);
-                resolved(family.other(), Vec::new(), &mut plan);
-            }
-        }
-        while let Output::Start(address) = race.poll(now().into_std()) {
-            plan.attempts.push(address);
-            race.note(Input::Failed(address), now().into_std());
-        }
-        plan
     }
 }
 

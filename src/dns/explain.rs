@@ -1,6 +1,8 @@
 //! What a client would be told of a name, and why: the truth, the rule or list that decides, the answer, and a
 //! sentence for each. The answer is not described but made, by the pipeline itself. Called by `app` for the admin.
 
+mod why;
+
 use std::net::IpAddr;
 
 use hickory_proto::op::{MessageType, Metadata, OpCode, Query, ResponseCode};
@@ -10,12 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::handler::{Handler, View};
 use super::line::{rcode, shown};
 use super::message::{Asked, ClientEdns, Draft, ede};
-use super::special::{self, Special};
 use super::truth::Truth;
 use super::{pipeline, shape};
-use crate::config::{Aaaa, Rule, RuleSteer};
 use crate::resolve::{Answer, ExtendedError, ResolveError};
-use crate::steer::{When, Why};
+use why::{aaaa, known_here, steering, why};
 
 /// What is explained where nobody named a type.
 const TYPES: [RecordType; 3] = [RecordType::A, RecordType::AAAA, RecordType::HTTPS];
@@ -172,47 +172,6 @@ fn some_client<T>(view: &View<T>) -> (IpAddr, String) {
     })
 }
 
-/// Which part of the gate knows a name by itself.
-fn known_here<T>(view: &View<T>, name: &Name) -> Option<String> {
-    match special::special(name, &view.domain) {
-        Some(special) if !(special.yields_to_zones() && view.local.owns(name, RecordType::A)) => {
-            Some(format!("the list of special names: {}", meaning(special)))
-        }
-        _ if view.local.owns(name, RecordType::A) => {
-            let labels = name.iter().count();
-            let origin = (0..=labels)
-                .rev()
-                .map(|labels| name.trim_to(labels))
-                .find(|above| {
-                    view.local
-                        .answer(above, RecordType::SOA)
-                        .is_some_and(|answer| {
-                            answer.answers.iter().any(|record| record.name == *above)
-                        })
-                });
-            Some(match origin {
-                Some(origin) => format!("local data: the zone {}", shown(&origin)),
-                None => "local data".to_owned(),
-            })
-        }
-        _ => None,
-    }
-}
-
-fn meaning(special: Special) -> &'static str {
-    match special {
-        Special::LocalAddress => "the machine that asks, itself",
-        Special::NxDomain => "never looked up outside (RFC 6761, 6762, 7686)",
-        Special::EmptyZone => "private, and no local zone serves it (RFC 6303, 8375)",
-        Special::Ipv4Only => "says that there is no NAT64 here (RFC 8880)",
-        Special::Canary => {
-            "asks whether this network wants its own DNS to be used, and is told that it does"
-        }
-        Special::NoData => "asks for designated resolvers (RFC 9462)",
-        Special::Gate => "the gate, where the proxy's configuration is found",
-    }
-}
-
 fn asked(name: &Name, record_type: RecordType) -> Asked {
     let mut metadata = Metadata::new(0, MessageType::Query, OpCode::Query);
     metadata.recursion_desired = true;
@@ -225,133 +184,6 @@ fn asked(name: &Name, record_type: RecordType) -> Asked {
             dnssec_ok: false,
         }),
     }
-}
-
-fn steering<T>(view: &View<T>, client: IpAddr, name: &Name) -> Decision {
-    let steering = &view.steering;
-    let verdict = match steering.when(client, name) {
-        When::Never => "never",
-        When::Ipv6Only => "names with AAAA and no A",
-        When::Ipv6 => "names with AAAA",
-        When::Any => "names with an address",
-    };
-    let (by, why) = match steering.why(client, name) {
-        Why::Off => ("steer.mode", "steer.mode is \"off\"".to_owned()),
-        Why::Mode => ("steer.mode", "no rule and no list names it".to_owned()),
-        Why::Rule(number) => (
-            "rule",
-            format!("rule {number}: {}", rule(view, client, name)),
-        ),
-        Why::Never(suffix) => (
-            "steer.never",
-            format!("steer.never holds {}", shown(&suffix)),
-        ),
-        Why::Always(suffix) => (
-            "steer.always",
-            format!("steer.always holds {}", shown(&suffix)),
-        ),
-        Why::NeverFile(file, suffix) => (
-            "steer.never-files",
-            format!("{} holds {}", file.display(), shown(&suffix)),
-        ),
-        Why::AlwaysFile(file, suffix) => (
-            "steer.always-files",
-            format!("{} holds {}", file.display(), shown(&suffix)),
-        ),
-        Why::BuiltIn(entry) => (
-            "built-in",
-            format!(
-                "the built-in list holds {} ({}; see {})",
-                shown(&entry.suffix),
-                entry.what,
-                entry.source
-            ),
-        ),
-    };
-    Decision {
-        verdict: verdict.to_owned(),
-        by: by.to_owned(),
-        why,
-    }
-}
-
-fn aaaa<T>(view: &View<T>, client: IpAddr, name: &Name) -> Decision {
-    let steering = &view.steering;
-    let verdict = match steering.aaaa(client, name) {
-        Aaaa::Withhold => "withhold",
-        Aaaa::Pass => "pass",
-    };
-    let (by, why) = match (
-        steering.rule_number(client, name),
-        steering.rule(client, name),
-    ) {
-        (Some(number), Some(matching)) if matching.aaaa.is_some() => (
-            "rule",
-            format!("rule {number}: {}", rule(view, client, name)),
-        ),
-        (Some(number), Some(_)) => (
-            "default",
-            format!("rule {number} matches first and does not speak of aaaa, so AAAA is withheld"),
-        ),
-        _ => ("default", "no rule passes it".to_owned()),
-    };
-    Decision {
-        verdict: verdict.to_owned(),
-        by: by.to_owned(),
-        why,
-    }
-}
-
-/// The rule that matches, as it is written.
-fn rule<T>(view: &View<T>, client: IpAddr, name: &Name) -> String {
-    const MOST: usize = 3;
-    let Some(rule) = view.steering.rule(client, name) else {
-        return String::new();
-    };
-    let Rule {
-        domains,
-        domain_files,
-        clients,
-        aaaa,
-        steer,
-    } = rule;
-    let list = |items: Vec<String>| {
-        let mut text: Vec<String> = items
-            .iter()
-            .take(MOST)
-            .map(|item| format!("\"{item}\""))
-            .collect();
-        if items.len() > MOST {
-            text.push(format!("and {} more", items.len() - MOST));
-        }
-        format!("[{}]", text.join(", "))
-    };
-    let mut parts = Vec::new();
-    if !domains.is_empty() {
-        parts.push(format!(
-            "domains = {}",
-            list(domains.iter().map(shown).collect())
-        ));
-    }
-    if !domain_files.is_empty() {
-        let files = domain_files.iter().map(|file| file.display().to_string());
-        parts.push(format!("domain-files = {}", list(files.collect())));
-    }
-    if let Some(clients) = clients {
-        let networks = clients.networks().iter().map(ToString::to_string);
-        parts.push(format!("clients = {}", list(networks.collect())));
-    }
-    match aaaa {
-        Some(Aaaa::Withhold) => parts.push("aaaa = \"withhold\"".to_owned()),
-        Some(Aaaa::Pass) => parts.push("aaaa = \"pass\"".to_owned()),
-        None => {}
-    }
-    match steer {
-        Some(RuleSteer::Never) => parts.push("steer = \"never\"".to_owned()),
-        Some(RuleSteer::Always) => parts.push("steer = \"always\"".to_owned()),
-        None => {}
-    }
-    parts.join(", ")
 }
 
 fn the_truth<T>(
@@ -436,54 +268,6 @@ fn visible(character: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(plain)
 }
 
-/// Why the client is told this.
-fn why<T>(view: &View<T>, client: IpAddr, asked: &Asked, draft: &Draft, known_by: &str) -> String {
-    let name = &asked.query.name;
-    let record_type = asked.query.query_type;
-    if !view.networks.contains(client) {
-        return "the client is in none of lan.networks".to_owned();
-    }
-    match draft.done() {
-        "local" | "special" if record_type == RecordType::ANY => {
-            "ANY is answered with as little as possible (RFC 8482)".to_owned()
-        }
-        "local" | "special" => format!("told by {known_by}"),
-        "steered" => {
-            let decision = steering(view, client, name);
-            format!("leads to the gate ({}): {}", decision.verdict, decision.why)
-        }
-        "rebind" => "addresses inside are taken out of what a name outside says".to_owned(),
-        "withheld" if matches!(record_type, RecordType::HTTPS | RecordType::SVCB) => {
-            "told without its IPv6 hints, as AAAA is withheld".to_owned()
-        }
-        "withheld" => format!("AAAA is withheld: {}", aaaa(view, client, name).why),
-        _ if draft.rcode == ResponseCode::ServFail => "no upstream gave an answer".to_owned(),
-        _ if draft.rcode == ResponseCode::NXDomain => "there is no such name".to_owned(),
-        _ if matches!(
-            record_type,
-            RecordType::A | RecordType::HTTPS | RecordType::SVCB
-        ) =>
-        {
-            match view.steering.when(client, name) {
-                When::Never => format!("not steered: {}", steering(view, client, name).why),
-                When::Ipv6Only => {
-                    "told as it is: the name has A, or no AAAA that the gate could carry".to_owned()
-                }
-                When::Ipv6 => {
-                    "told as it is: the name has no AAAA that the gate could carry".to_owned()
-                }
-                When::Any => {
-                    "told as it is: the name has no address that the gate could carry".to_owned()
-                }
-            }
-        }
-        _ if record_type == RecordType::AAAA && !draft.answers.is_empty() => {
-            format!("passed: {}", aaaa(view, client, name).why)
-        }
-        _ => "told as it is".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -491,7 +275,7 @@ mod tests {
     use super::super::local::Zones;
     use super::super::testing::{World, config, name, view};
     use super::*;
-    use crate::config::{Config, Mode, Names};
+    use crate::config::{Aaaa, Config, Mode, Names, Rule};
     use crate::telemetry::Metrics;
 
     const ZONE: &[&str] = &[

@@ -151,6 +151,7 @@ impl Draft {
             _ if self.withheld => "withheld",
             Source::Local => "local",
             Source::Outside => "passed",
+            Source::Nobody if self.rcode == ResponseCode::NoError => "special",
             Source::Nobody => "refused",
         }
     }

@@ -54,17 +54,24 @@ pub(super) async fn run<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked)
 }
 
 fn special_names<T>(view: &View<T>, asked: &Asked, name: &Name) -> Option<Draft> {
-    let special: Special = special::special(name, &view.domain)?;
-    if special.yields_to_zones() && view.local.owns(name, asked.query.query_type)
-        || view.forwarded.takes(special, name)
-    {
-        return None;
-    }
+    let special = special_here(view, name, asked.query.query_type)?;
     let mut answer = special::answer(special, name, asked.query.query_type, view.gate);
     if special == Special::EmptyZone {
         view.local.hurry(&mut answer);
     }
     Some(local(answer, Source::Special))
+}
+
+/// How a name is special for a question, unless somebody who knows better is asked instead.
+pub(super) fn special_here<T>(
+    view: &View<T>,
+    name: &Name,
+    record_type: RecordType,
+) -> Option<Special> {
+    let special = special::special(name, &view.domain)?;
+    let yields = special.yields_to_zones() && view.local.owns(name, record_type)
+        || view.forwarded.takes(special, name);
+    (!yields).then_some(special)
 }
 
 async fn local_data<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked) -> Option<Draft> {

@@ -243,3 +243,30 @@ fn an_upstream_that_says_the_unspecified_address_is_not_believed() {
         assert_free_of_ipv6(&Ask::new("zero.example", record_type).udp(&gate));
     }
 }
+
+#[test]
+fn what_the_upstream_says_about_an_answer_is_passed_on_behind_our_own_words() {
+    let (upstream, gate) = home();
+    let said = |record| Reply::of([record]).extended_error(1);
+    upstream
+        .say(
+            "old.example",
+            RecordType::A,
+            said(a("old.example", "192.0.2.9")),
+        )
+        .say(
+            "old.example",
+            RecordType::AAAA,
+            said(aaaa("old.example", "2001:db8::9")),
+        );
+    let answer = Ask::new("old.example", RecordType::A).udp(&gate);
+    assert_eq!(ede(&answer), Some(1));
+    let answer = Ask::new("old.example", RecordType::AAAA).udp(&gate);
+    assert_withheld(&answer);
+    assert_eq!(ede(&answer), Some(17));
+    let options = answer
+        .edns
+        .as_ref()
+        .map(|edns| edns.options().get_all(15.into()));
+    assert_eq!(options.map_or(0, |options| options.len()), 2);
+}
