@@ -14,8 +14,8 @@ use crate::telemetry::{chain, colour};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-JSON has these keys: name, client, client-from, known-by; truth and answers, lists of {type, rcode, authentic, done,
-records, authority, extended-errors, why}, where a record is {name, ttl, type, data} and an extended error {code, text};
+JSON has these keys: name, client, client-from, known-by; truth and answers, lists of {type, rcode, authentic, cached
+(truth only), done, records, authority, extended-errors, why}, where a record is {name, ttl, type, data} and an extended error {code, text};
 steering and aaaa, null or {verdict, by, why}; session, {target, addresses-from, attempts: [{address, family}],
 refused: [{address, why}], failures}. `done` is passed, withheld, steered, rebind, local, special or refused.
 

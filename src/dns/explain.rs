@@ -66,6 +66,9 @@ pub struct Told {
     pub rcode: String,
     /// AD.
     pub authentic: bool,
+    /// Of the truth: whether the cache held it when it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<bool>,
     /// What was done, as in the query log; empty for the truth.
     pub done: String,
     /// The answer section.
@@ -129,14 +132,25 @@ impl<T: Truth> Handler<T> {
             aaaa: outside.then(|| aaaa(&view, client, name)),
             answers: Vec::new(),
         };
-        for record_type in types {
-            let asked = asked(name, record_type);
+        // Before any lookup: one of them may answer another.
+        let held = types
+            .into_iter()
+            .map(|record_type| {
+                let asked = asked(name, record_type);
+                let cached = view.resolver.holds(&asked.question(name, record_type));
+                (asked, cached)
+            })
+            .collect::<Vec<_>>();
+        for (asked, cached) in held {
+            let record_type = asked.query.query_type;
             if outside {
                 let question = asked.question(name, record_type);
                 let truth = view.resolver.lookup(&question).await;
-                explanation
-                    .truth
-                    .push(the_truth(&view, name, record_type, truth));
+                let told = the_truth(&view, name, record_type, truth);
+                explanation.truth.push(Told {
+                    cached: Some(cached),
+                    ..told
+                });
             }
             let draft = if view.networks.contains(client) {
                 pipeline::run(&view, client, &asked).await
@@ -219,6 +233,7 @@ fn the_truth<T>(
         record_type: record_type.to_string(),
         rcode: rcode(draft.rcode),
         authentic: draft.authentic,
+        cached: None,
         done: String::new(),
         records: draft.answers.iter().map(record).collect(),
         authority: draft.authorities.iter().map(record).collect(),
@@ -235,6 +250,7 @@ fn the_answer(asked: &Asked, draft: Draft, why: String) -> Told {
         record_type: asked.query.query_type.to_string(),
         rcode: rcode(reply.metadata.response_code),
         authentic: reply.metadata.authentic_data,
+        cached: None,
         done,
         records: reply.answers.iter().map(record).collect(),
         authority: reply.authorities.iter().map(record).collect(),

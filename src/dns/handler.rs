@@ -16,9 +16,9 @@ use hickory_server::server::Request;
 use hickory_server::zone_handler::MessageRequest;
 
 use super::forwarded::Forwarded;
-use super::line::line;
+use super::line::Witness;
 use super::local::Local;
-use super::message::{ClientEdns, Draft};
+use super::message::ClientEdns;
 use super::pipeline;
 use super::policy::Reach;
 use super::rebind::Rebinding;
@@ -27,7 +27,7 @@ use super::shape;
 use super::truth::Truth;
 use crate::config::Config;
 use crate::net::{Acl, Admission, ClientAddr};
-use crate::resolve::{ExtendedError, Resolver};
+use crate::resolve::Resolver;
 use crate::steer::Steering;
 use crate::telemetry::{AnswerLabels, Metrics, QueryLabels, queries_wanted, tell_query};
 
@@ -226,15 +226,21 @@ impl<T: Truth> Handler<T> {
             return None;
         }
         self.count_query(query, transport);
-        let begun = queries_wanted().then(now);
-        let (done, errors);
+        let mut witness =
+            queries_wanted().then(|| Witness::new(now(), client.ip(), transport.as_str(), query));
         let mut reply = match screened {
             Screened::Silence => return None,
             Screened::Refused(draft) => {
-                (done, errors) = told(begun, &draft);
+                if let Some(witness) = &mut witness {
+                    witness.saw(&draft);
+                }
                 shape::reply(metadata, query.cloned(), edns, *draft)
             }
             Screened::Asked(asked) => {
+                if let Some(witness) = &mut witness {
+                    let question = asked.question(&asked.query.name, asked.query.query_type);
+                    witness.cached = view.resolver.holds(&question);
+                }
                 let draft = pipeline::run(&view, client.ip(), &asked).await;
                 if draft.withheld {
                     self.metrics.dns_withheld.inc();
@@ -245,25 +251,16 @@ impl<T: Truth> Handler<T> {
                 if draft.rebound {
                     self.metrics.dns_rebound.inc();
                 }
-                (done, errors) = told(begun, &draft);
+                if let Some(witness) = &mut witness {
+                    witness.saw(&draft);
+                }
                 shape::shape(&asked, draft)
             }
         };
-        if let Some(begun) = begun {
-            let elapsed = now().saturating_duration_since(begun);
-            let transport = transport.as_str();
-            let line = line(
-                client.ip(),
-                transport,
-                query,
-                done,
-                &errors,
-                &reply,
-                elapsed,
-            );
-            if !tell_query(line) {
-                self.metrics.dns_query_lines_dropped.inc();
-            }
+        if let Some(witness) = witness
+            && !tell_query(witness.line(&reply, now()))
+        {
+            self.metrics.dns_query_lines_dropped.inc();
         }
         let packet = reply.encode(shape::limit(transport, edns));
         self.count_answer(reply.metadata.response_code);
@@ -333,14 +330,6 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.metrics.dns_in_flight.dec();
-    }
-}
-
-/// What the query log, where it is on, tells of a draft.
-fn told(begun: Option<Instant>, draft: &Draft) -> (&'static str, Vec<ExtendedError>) {
-    match begun {
-        Some(_) => (draft.done(), draft.extended_errors.clone()),
-        None => ("", Vec::new()),
     }
 }
 

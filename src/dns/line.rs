@@ -3,42 +3,71 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::Instant;
 
 use hickory_proto::op::{Query, ResponseCode};
 use hickory_proto::rr::{Name, Record};
 
-use super::message::Reply;
-use crate::resolve::ExtendedError;
+use super::message::{Draft, Reply};
 use crate::telemetry::QueryLine;
 
 /// How many addresses of an answer are told.
 const MOST_ADDRESSES: usize = 4;
 
-/// The line of one query.
-pub(super) fn line(
+/// What the query log tells of one query, as it becomes known.
+#[derive(Debug)]
+pub(super) struct Witness {
+    begun: Instant,
     client: IpAddr,
     transport: &'static str,
-    query: Option<&Query>,
+    query: Option<Query>,
+    /// Whether the cache held what upstreams say to this question.
+    pub(super) cached: bool,
     done: &'static str,
-    extended_errors: &[ExtendedError],
-    reply: &Reply,
-    elapsed: Duration,
-) -> QueryLine {
-    let codes: Vec<String> = extended_errors
-        .iter()
-        .map(|error| error.code.to_string())
-        .collect();
-    QueryLine {
-        client,
-        transport,
-        name: query.map_or_else(|| "-".to_owned(), |query| shown(&query.name)),
-        record_type: query.map_or_else(|| "-".to_owned(), |query| query.query_type.to_string()),
-        rcode: rcode(reply.metadata.response_code),
-        done,
-        answer: summary(&reply.answers),
-        extended_errors: codes.join(","),
-        elapsed,
+    extended_errors: Vec<String>,
+}
+
+impl Witness {
+    /// Of a query that has come in.
+    pub(super) fn new(
+        begun: Instant,
+        client: IpAddr,
+        transport: &'static str,
+        query: Option<&Query>,
+    ) -> Self {
+        Self {
+            begun,
+            client,
+            transport,
+            query: query.cloned(),
+            cached: false,
+            done: "",
+            extended_errors: Vec::new(),
+        }
+    }
+
+    /// What the client shall be told.
+    pub(super) fn saw(&mut self, draft: &Draft) {
+        self.done = draft.done();
+        let codes = draft.extended_errors.iter();
+        self.extended_errors = codes.map(|error| error.code.to_string()).collect();
+    }
+
+    /// The line, once the reply is made.
+    pub(super) fn line(self, reply: &Reply, now: Instant) -> QueryLine {
+        let query = self.query.as_ref();
+        QueryLine {
+            client: self.client,
+            transport: self.transport,
+            name: query.map_or_else(|| "-".to_owned(), |query| shown(&query.name)),
+            record_type: query.map_or_else(|| "-".to_owned(), |query| query.query_type.to_string()),
+            rcode: rcode(reply.metadata.response_code),
+            done: self.done,
+            answer: summary(&reply.answers),
+            extended_errors: self.extended_errors.join(","),
+            cached: self.cached,
+            elapsed: now.saturating_duration_since(self.begun),
+        }
     }
 }
 

@@ -14,6 +14,11 @@ pub trait Truth: Send + Sync + 'static {
         &self,
         question: &Question,
     ) -> impl Future<Output = Result<Answer, ResolveError>> + Send;
+
+    /// Whether the answer is at hand, so that nobody need be asked; never, where nothing is kept.
+    fn holds(&self, _question: &Question) -> bool {
+        false
+    }
 }
 
 impl Truth for Resolver {
@@ -22,5 +27,9 @@ impl Truth for Resolver {
         question: &Question,
     ) -> impl Future<Output = Result<Answer, ResolveError>> + Send {
         Self::lookup(self, question)
+    }
+
+    fn holds(&self, question: &Question) -> bool {
+        Self::holds(self, question)
     }
 }

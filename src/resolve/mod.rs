@@ -243,6 +243,12 @@ impl Resolver {
         self.ask(&question).await
     }
 
+    /// Whether the cache holds the answer to this very question.
+    pub fn holds(&self, question: &Question) -> bool {
+        let question = absolute(question);
+        self.cache.load().get(&question, now()).is_some()
+    }
+
     /// Asks upstream, with whoever asks the same just now.
     async fn ask(&self, question: &Question) -> Result<Answer, ResolveError> {
         let start = || self.exchange(question.clone(), Known::Nothing);

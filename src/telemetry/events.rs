@@ -18,5 +18,5 @@ pub const STOPPED: &str = "stopped";
 /// The cache has forgotten: fields `names` (`all`, a name, or `*.` and a suffix) and `forgotten`, how many answers.
 pub const FLUSHED: &str = "cache flushed";
 /// A query of a client was answered (`log.queries`): fields `client`, `transport`, `name`, `type`, `rcode`, `done`,
-/// `answer`, `ede`, `ms`.
+/// `answer`, `ede`, `cached`, `ms`.
 pub const QUERY: &str = "query";

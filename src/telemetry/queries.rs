@@ -39,6 +39,8 @@ pub struct QueryLine {
     pub answer: String,
     /// The codes of its Extended DNS Errors.
     pub extended_errors: String,
+    /// Whether the cache held what upstreams say to this question.
+    pub cached: bool,
     /// From the query to the answer.
     pub elapsed: Duration,
 }
@@ -86,6 +88,7 @@ fn write(lines: &Receiver<QueryLine>) {
             done,
             answer,
             extended_errors,
+            cached,
             elapsed,
         } = line;
         let milliseconds = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
@@ -99,6 +102,7 @@ fn write(lines: &Receiver<QueryLine>) {
             done,
             %answer,
             ede = %extended_errors,
+            cached,
             ms = milliseconds,
             "{}",
             events::QUERY
@@ -124,6 +128,7 @@ mod tests {
             done: "passed",
             answer: String::new(),
             extended_errors: String::new(),
+            cached: false,
             elapsed: Duration::ZERO,
         };
         assert!(offer(&queue, line.clone()));

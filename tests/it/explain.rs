@@ -63,6 +63,9 @@ fn truth_rule_answer_and_session_of_a_name_are_told() {
     assert_eq!(told["aaaa"]["verdict"], "withhold");
     assert_eq!(told["truth"][1]["records"][0]["data"], "2001:db8::1");
     assert_eq!(told["truth"][1]["records"][0]["ttl"], 300);
+    assert_eq!(told["truth"][1]["cached"], false);
+    let again = json(&folder, &["www.example"]);
+    assert_eq!(again["truth"][1]["cached"], true);
     assert_eq!(told["answers"][0]["done"], "passed");
     assert_eq!(told["answers"][1]["done"], "withheld");
     assert_eq!(told["answers"][1]["extended-errors"][0]["code"], 17);

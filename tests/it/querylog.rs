@@ -33,22 +33,22 @@ fn every_query_is_told_with_what_was_done() {
         (
             "www.example",
             RecordType::A,
-            "type=A rcode=NOERROR done=\"passed\" answer=192.0.2.1 ede= ms=",
+            "type=A rcode=NOERROR done=\"passed\" answer=192.0.2.1 ede= cached=",
         ),
         (
             "www.example",
             RecordType::AAAA,
-            "type=AAAA rcode=NOERROR done=\"withheld\" answer= ede=17 ms=",
+            "type=AAAA rcode=NOERROR done=\"withheld\" answer= ede=17 cached=",
         ),
         (
             "six.example",
             RecordType::A,
-            "type=A rcode=NOERROR done=\"steered\" answer=127.0.0.1 ede=4 ms=",
+            "type=A rcode=NOERROR done=\"steered\" answer=127.0.0.1 ede=4 cached=",
         ),
         (
             "evil.example",
             RecordType::A,
-            "type=A rcode=NOERROR done=\"rebind\" answer= ede=15 ms=",
+            "type=A rcode=NOERROR done=\"rebind\" answer= ede=15 cached=",
         ),
         (
             "a.invalid",
@@ -98,9 +98,11 @@ fn a_line_is_one_json_object_where_lines_are_json() {
     let addr = listening["addr"].as_str().expect("an address").parse();
     gate.wait_for_log("\"message\":\"ready\"");
     let packet = Ask::new("www.example", RecordType::A).bytes();
-    exchange_udp(addr.expect("an address"), &packet, PATIENCE).expect("an answer");
+    let to = addr.expect("an address");
+    exchange_udp(to, &packet, PATIENCE).expect("an answer");
     let line = gate.wait_for_log("\"message\":\"query\"");
     let line: serde_json::Value = serde_json::from_str(&line).expect("one object");
+    assert_eq!(line["cached"], false);
     for (key, value) in [
         ("client", "127.0.0.1"),
         ("transport", "udp"),
@@ -114,6 +116,8 @@ fn a_line_is_one_json_object_where_lines_are_json() {
         assert_eq!(line[key], value, "{key}");
     }
     assert!(line["ms"].is_number(), "{line}");
+    exchange_udp(to, &packet, PATIENCE).expect("an answer");
+    gate.wait_for_log("\"cached\":true");
 }
 
 #[test]

@@ -76,6 +76,7 @@ impl Page {
             record_type,
             rcode,
             authentic,
+            cached,
             done,
             records,
             authority,
@@ -88,6 +89,9 @@ impl Page {
         }
         if *authentic {
             first.push_str(", AD");
+        }
+        if *cached == Some(true) {
+            first.push_str(", from the cache");
         }
         if records.is_empty() {
             first.push_str(", no records");
