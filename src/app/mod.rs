@@ -4,6 +4,7 @@
 //! they serve. Nothing listens before everything is valid, and nothing runs as root that need not.
 //! Called by `cli`, which runs it, and by its demonstration, which runs one inside its own process.
 
+mod certificate;
 mod control;
 mod explain;
 mod follow;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use certificate::CertificateError;
 pub use explain::{Attempt, Explanation, Refused, Session};
 pub use privileges::PrivilegesError;
 pub use running::{Running, StopReport};
@@ -43,6 +45,7 @@ const RUNTIME_END: Duration = Duration::from_secs(1);
 pub struct App {
     config: Config,
     loaded: Loaded,
+    certificate: Option<certificate::Held>,
     sockets: Sockets,
 }
 
@@ -52,6 +55,9 @@ pub enum AppError {
     /// What is wrong with the files that the configuration names.
     #[error("{}", .0.join("\n"))]
     Files(Vec<String>),
+    /// A certificate that cannot be had.
+    #[error("dns.tls: {0}")]
+    Certificate(#[from] CertificateError),
     /// A socket that cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -92,6 +98,11 @@ fn warn_of_unreadable(config: &Config) {
     {
         tracing::warn!(path = %folder.display(), %error, "a reload will fail, because `user` cannot read this");
     }
+    if let Some(files) = &config.dns.certificate
+        && let Err(error) = File::open(&files.key)
+    {
+        tracing::warn!(path = %files.key.display(), %error, "a new certificate needs a restart, because `user` cannot read this");
+    }
 }
 
 /// What `check` found.
@@ -121,17 +132,25 @@ pub fn check(config: &Config) -> Checked {
     {
         checked.problems.push(error.to_string());
     }
+    let (error, warning) = certificate::check(config);
+    if let Some(error) = error {
+        checked
+            .problems
+            .push(format!("dns.tls-certificate: {error}"));
+    }
+    checked.warnings.extend(warning);
     checked
 }
 
 impl App {
-    /// Reads every file, binds every socket, and becomes `config.user` where started as root.
+    /// Reads every file, the certificate too, binds every socket, and becomes `config.user` where started as root.
     ///
     /// # Errors
     ///
     /// [`AppError`] when something does not load, cannot be bound, or root cannot be given up.
     pub fn build(config: Config) -> Result<Self, AppError> {
         let loaded = Loaded::read(&config).map_err(AppError::Files)?;
+        let certificate = certificate::load(&config)?;
         let user = match (&config.user, privileges::is_root()) {
             (Some(user), true) => Some(privileges::find(user)?),
             _ => None,
@@ -151,6 +170,7 @@ impl App {
         Ok(Self {
             config,
             loaded,
+            certificate,
             sockets,
         })
     }

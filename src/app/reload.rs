@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::certificate::{self, Held};
 use super::loaded::Loaded;
 use super::running::Running;
 use super::state::State;
@@ -65,6 +66,7 @@ struct Next {
     state: State,
     trust: Trust,
     anchors: Option<TrustAnchors>,
+    certificate: Option<Held>,
 }
 
 /// The next state, complete, or everything that is wrong with it.
@@ -83,12 +85,15 @@ fn next(running: &Running) -> Result<Next, Vec<String>> {
         trust,
         anchors,
     } = Loaded::read(&config)?;
-    let state = State::new(&config, zones, lists, &running.kept);
+    let certificate = certificate::reload(&config, running.certificate.as_ref())
+        .map_err(|error| vec![format!("dns.tls: {error}")])?;
+    let state = State::new(&config, zones, lists, certificate.as_ref(), &running.kept);
     Ok(Next {
         config,
         state,
         trust,
         anchors,
+        certificate,
     })
 }
 
@@ -98,6 +103,7 @@ fn apply(running: &mut Running, next: Next) {
         state,
         trust,
         anchors,
+        certificate,
     } = next;
     let State {
         view,
@@ -123,6 +129,7 @@ fn apply(running: &mut Running, next: Next) {
     if let Err(error) = set_queries(config.log.queries) {
         tracing::error!(%error, "queries cannot be told");
     }
+    running.certificate = certificate;
     running.config = config;
 }
 

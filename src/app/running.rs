@@ -13,11 +13,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::certificate::Held;
 use super::control::Controls;
 use super::follow::Follower;
 use super::loaded::Loaded;
 use super::state::{Kept, State};
-use super::{App, AppError, reload};
+use super::{App, AppError, Kind, reload};
 use crate::config::Config;
 use crate::dns::{self, OwnNames};
 use crate::net::{ClientAddr, Host, Prefixed};
@@ -38,6 +39,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub struct Running {
     pub(super) config: Config,
     pub(super) kept: Kept,
+    pub(super) certificate: Option<Held>,
     pub(super) dns: Arc<dns::Handler>,
     pub(super) proxy: Arc<Proxy>,
     pub(super) site: Arc<Site>,
@@ -118,14 +120,17 @@ impl App {
                     trust,
                     anchors,
                 },
+            certificate,
             sockets,
         } = self;
         let bound = |error| AppError::Start("a listener", error);
-        let listeners = sockets
-            .bound()
-            .into_iter()
-            .map(|(_, address)| address)
+        let bound_at = sockets.bound();
+        let dns_tls = bound_at
+            .iter()
+            .filter(|(kind, _)| *kind == Kind::DnsTls)
+            .map(|(_, address)| *address)
             .collect();
+        let listeners = bound_at.into_iter().map(|(_, address)| address).collect();
         let forward = sockets
             .http
             .first()
@@ -138,8 +143,9 @@ impl App {
             resolver,
             metrics: Arc::clone(&metrics),
             listeners,
+            dns_tls,
         };
-        let state = State::new(&config, zones, lists, &kept);
+        let state = State::new(&config, zones, lists, certificate.as_ref(), &kept);
         let own_names = Arc::new(ArcSwap::new(state.own_names));
         let dns = Arc::new(dns::Handler::new(state.view, Arc::clone(&metrics)));
         let relay = Arc::new(Relay::new(Arc::clone(&metrics)));
@@ -171,9 +177,13 @@ impl App {
         let stop_dns = CancellationToken::new();
         let stop_web = CancellationToken::new();
         let (handler, stop) = (Arc::clone(&dns), stop_dns.clone());
-        let (udp, tcp) = (sockets.dns_udp, sockets.dns_tcp);
+        let listeners = dns::Listeners {
+            udp: sockets.dns_udp,
+            tcp: sockets.dns_tcp,
+            tls: sockets.dns_tls,
+        };
         parts.spawn(async move {
-            if let Err(error) = dns::serve(handler, udp, tcp, stop).await {
+            if let Err(error) = dns::serve(handler, listeners, stop).await {
                 tracing::error!(%error, "DNS ended");
             }
             "DNS"
@@ -220,6 +230,7 @@ impl App {
         Ok(Running {
             config,
             kept,
+            certificate,
             dns,
             proxy,
             site,

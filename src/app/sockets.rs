@@ -14,6 +14,8 @@ pub enum Kind {
     DnsUdp,
     /// DNS over TCP.
     DnsTcp,
+    /// DNS over TLS.
+    DnsTls,
     /// Forward proxy.
     Http,
     /// Transparent TLS.
@@ -31,6 +33,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::DnsUdp => "dns-udp",
             Self::DnsTcp => "dns-tcp",
+            Self::DnsTls => "dns-tls",
             Self::Http => "http",
             Self::Tls => "tls",
             Self::Plain => "plain",
@@ -54,6 +57,7 @@ pub struct BindError {
 pub(super) struct Sockets {
     pub(super) dns_udp: Vec<UdpSocket>,
     pub(super) dns_tcp: Vec<TcpListener>,
+    pub(super) dns_tls: Vec<TcpListener>,
     pub(super) http: Vec<TcpListener>,
     pub(super) tls: Vec<TcpListener>,
     pub(super) plain: Vec<Plain>,
@@ -106,6 +110,7 @@ impl Sockets {
         Ok(Self {
             dns_udp,
             dns_tcp,
+            dns_tls: bind_all(&config.dns.tls, Kind::DnsTls)?,
             http: bind_all(&config.proxy.http, Kind::Http)?,
             tls,
             plain,
@@ -128,6 +133,7 @@ impl Sockets {
             .filter_map(|socket| socket.local_addr().ok());
         let mut bound: Vec<_> = udp.map(|address| (Kind::DnsUdp, address)).collect();
         bound.extend(tcp(Kind::DnsTcp, &self.dns_tcp));
+        bound.extend(tcp(Kind::DnsTls, &self.dns_tls));
         bound.extend(tcp(Kind::Http, &self.http));
         bound.extend(tcp(Kind::Tls, &self.tls));
         for plain in &self.plain {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 
+use super::certificate::{self, Held};
 use super::follow::{self, Follower};
 use crate::config::Config;
 use crate::dial::{Dialer, LocalName, LocalNames, Names};
-use crate::dns::{Forwarded, Local, OwnName, OwnNames, View, Zones};
+use crate::dns::{Forwarded, Local, OwnName, OwnNames, Tls, View, Zones};
 use crate::net::Family;
 use crate::proxy::{Live, Settings};
 use crate::resolve::Resolver;
@@ -28,6 +29,8 @@ pub(super) struct Kept {
     pub(super) metrics: Arc<Metrics>,
     /// Where this process listens over TCP.
     pub(super) listeners: Vec<SocketAddr>,
+    /// Where it answers DNS over TLS.
+    pub(super) dns_tls: Vec<SocketAddr>,
 }
 
 /// The parts of a gate that a reload replaces.
@@ -42,7 +45,13 @@ pub(super) struct State {
 
 impl State {
     /// Everything but the configuration, the zones and the lists is read here: hosts files and leases.
-    pub(super) fn new(config: &Config, zones: Zones, lists: Lists, kept: &Kept) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        zones: Zones,
+        lists: Lists,
+        certificate: Option<&Held>,
+        kept: &Kept,
+    ) -> Self {
         let steering = Arc::new(Steering::new(config, lists));
         follow::warn_of(zones.notices());
         let local = local(config, zones);
@@ -65,8 +74,13 @@ impl State {
             Arc::clone(&kept.metrics),
         );
         let resolver = Arc::clone(&kept.resolver);
+        let mut view = View::new(config, local, Arc::clone(&steering), resolver);
+        view.tls = certificate.map(|held| Tls {
+            config: Arc::clone(&held.server),
+            announced: certificate::announced(&config.lan, &kept.dns_tls),
+        });
         Self {
-            view: View::new(config, local, Arc::clone(&steering), resolver),
+            view,
             live: Live {
                 dialer: Arc::new(dialer),
                 settings: Settings {

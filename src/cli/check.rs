@@ -77,6 +77,7 @@ fn summary(config: &Config) -> String {
     [
         ("clients", list(clients.collect())),
         ("dns", listen(&config.dns.listen)),
+        ("DNS over TLS", listen(&config.dns.tls)),
         ("upstream", list(servers.collect())),
         ("zones", zones),
         ("hosts files", files(&config.dns.hosts)),

@@ -143,10 +143,10 @@ impl Config {
     }
 }
 
-/// Where `auto` is the folder `state` beside the configuration; `app` prefers what the service manager offers.
+/// The folder that is written, relative to the configuration's; `auto` is left to `app`.
 fn state_folder(text: &str, folder: Option<&Path>) -> Option<PathBuf> {
     match text {
-        "auto" => folder.map(|folder| folder.join("state")),
+        "auto" => None,
         text => Some(folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text))),
     }
 }

@@ -40,7 +40,7 @@ pub struct Config {
     pub path: Option<PathBuf>,
     /// The user to become once every socket is bound, where started as root; `None` stays root.
     pub user: Option<String>,
-    /// The folder of what must outlast a restart; `None` where there is no place for it.
+    /// The folder of what must outlast a restart; `None` is what the service manager offers, else `state` beside the file.
     pub state: Option<PathBuf>,
     /// The LAN and the gate's place in it.
     pub lan: Lan,

@@ -3,8 +3,7 @@
 //! Called by both transports; a query takes the view once and finishes with it.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -14,13 +13,20 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::Request;
 use hickory_server::zone_handler::MessageRequest;
+use rustls::ServerConfig;
 
+use super::chaos;
+use super::cookie::Standing;
+use super::cookies::Cookies;
 use super::forwarded::Forwarded;
+use super::in_flight::{InFlight, Place};
 use super::line::Witness;
 use super::local::Local;
-use super::message::ClientEdns;
+use super::message::{ClientEdns, Draft, ede};
+use super::options::{self, Malformed, Said, Wishes};
 use super::pipeline;
 use super::policy::Reach;
+use super::rate::Buckets;
 use super::rebind::Rebinding;
 use super::screen::{Screened, client_edns, screen};
 use super::shape;
@@ -38,14 +44,17 @@ pub enum Transport {
     Udp,
     /// On a connection.
     Tcp,
+    /// On an encrypted one (RFC 7858).
+    Tls,
 }
 
 impl Transport {
-    /// `udp` or `tcp`, as in metrics.
+    /// `udp`, `tcp` or `tls`, as in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 }
@@ -73,8 +82,30 @@ pub struct View<T = Resolver> {
     pub(super) rebinding: Rebinding,
     /// How much at once.
     pub limits: Limits,
+    /// What clients are told of the server itself.
+    pub own: Own,
+    /// How clients ask over TLS; `None` where they cannot.
+    pub tls: Option<Tls>,
     /// The truth.
     pub resolver: Arc<T>,
+}
+
+/// What clients are told of the server itself (`dns.version`, `dns.identity`); `None` is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// What it runs.
+    pub version: Option<String>,
+    /// Which server it is.
+    pub identity: Option<String>,
+}
+
+/// DNS over TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate and the rest of the server's side.
+    pub config: Arc<ServerConfig>,
+    /// The port of the gate's own address that is announced to clients (RFC 9462), where there is one.
+    pub announced: Option<u16>,
 }
 
 /// How much is answered at once.
@@ -82,7 +113,11 @@ pub struct View<T = Resolver> {
 pub struct Limits {
     /// Queries in flight; more are dropped.
     pub max_queries: usize,
-    /// TCP connections; more wait in the kernel.
+    /// Queries in flight of one client; more are dropped.
+    pub max_queries_per_client: usize,
+    /// Queries a second of one client; more are refused. 0: no limit.
+    pub rate_limit: u32,
+    /// TCP and TLS connections; more wait in the kernel.
     pub max_connections: usize,
     /// How long a connection may be silent while it has no question open.
     pub tcp_idle_timeout: Duration,
@@ -100,7 +135,8 @@ impl Limits {
 }
 
 impl<T: Truth> View<T> {
-    /// What a configuration asks for, with the list and the truth that other parts share.
+    /// What a configuration asks for, with the list and the truth that other parts share; TLS is added by who has the
+    /// certificate.
     pub fn new(
         config: &Config,
         local: impl Into<Local>,
@@ -119,9 +155,16 @@ impl<T: Truth> View<T> {
             rebinding: Rebinding::new(config),
             limits: Limits {
                 max_queries: config.dns.max_queries,
+                max_queries_per_client: config.dns.max_queries_per_client,
+                rate_limit: config.dns.rate_limit,
                 max_connections: config.dns.max_connections,
                 tcp_idle_timeout: config.dns.tcp_idle_timeout,
             },
+            own: Own {
+                version: config.dns.version.clone(),
+                identity: config.dns.identity.clone(),
+            },
+            tls: None,
             resolver,
         }
     }
@@ -131,7 +174,9 @@ impl<T: Truth> View<T> {
 #[derive(Debug)]
 pub struct Handler<T = Resolver> {
     view: ArcSwap<View<T>>,
-    in_flight: AtomicUsize,
+    in_flight: Arc<InFlight>,
+    buckets: Mutex<Buckets>,
+    cookies: Cookies,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
 }
@@ -142,7 +187,9 @@ impl<T: Truth> Handler<T> {
         let limits = view.limits;
         Self {
             view: ArcSwap::from_pointee(view),
-            in_flight: AtomicUsize::new(0),
+            in_flight: InFlight::new(Arc::clone(&metrics)),
+            buckets: Mutex::default(),
+            cookies: Cookies::new(),
             admission: Admission::new(limits.max_connections, limits.share()),
             metrics,
         }
@@ -168,6 +215,12 @@ impl<T: Truth> Handler<T> {
         self.view.load().limits
     }
 
+    /// How a connection is served that begins now.
+    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        let view = self.view.load();
+        view.tls.as_ref().map(|tls| Arc::clone(&tls.config))
+    }
+
     /// Whether an address is one of our clients'.
     pub fn admits(&self, client: ClientAddr) -> bool {
         self.view.load().networks.contains(client.ip())
@@ -181,16 +234,34 @@ impl<T: Truth> Handler<T> {
         client: ClientAddr,
         transport: Transport,
     ) -> Option<Vec<u8>> {
-        let _place = self.place()?;
+        let (answer, _place) = self.answer_and_hold(packet, client, transport).await?;
+        Some(answer)
+    }
+
+    /// As [`Handler::answer`], with the place among the queries in flight: to be held until the answer is sent.
+    pub(super) async fn answer_and_hold(
+        &self,
+        packet: &[u8],
+        client: ClientAddr,
+        transport: Transport,
+    ) -> Option<(Vec<u8>, Place)> {
+        let limits = self.limits();
+        let place = self.in_flight.enter(
+            client.ip(),
+            limits.max_queries,
+            limits.max_queries_per_client,
+        )?;
         let header = Header::read(&mut BinDecoder::new(packet)).ok()?;
         let questions = usize::from(header.counts.queries);
         // Nothing is read for more than one question: the count alone would decide how much memory is taken.
-        let request = (questions == 1)
+        let request = (questions <= 1)
             .then(|| Request::from_bytes(packet.to_vec(), no_address(), Protocol::Tcp).ok())
             .flatten();
         let message: Option<&MessageRequest> = request.as_deref();
-        self.reply(&header.metadata, questions, message, client, transport)
-            .await
+        let answer = self
+            .reply(&header.metadata, questions, message, client, transport)
+            .await?;
+        Some((answer, place))
     }
 
     /// Whether a transport with so many questions open may take one more; counts the one that it then drops.
@@ -221,20 +292,43 @@ impl<T: Truth> Handler<T> {
             .filter(|_| questions == 1)
             .and_then(|message| message.queries.queries().first())
             .map(|lower| lower.original());
-        let screened = screen(admitted, metadata, questions, message);
+        let wishes = message
+            .and_then(|message| message.edns.as_ref())
+            .map_or(Ok(Wishes::default()), |edns| Wishes::read(edns, transport));
+        let mut screened = screen(admitted, metadata, questions, message, wishes);
         if matches!(screened, Screened::Silence) {
             return None;
+        }
+        if admitted && let Some(draft) = self.over_the_rate(&view, client) {
+            screened = Screened::Refused(Box::new(draft));
         }
         self.count_query(query, transport);
         let mut witness =
             queries_wanted().then(|| Witness::new(now(), client.ip(), transport.as_str(), query));
+        let (said, standing) = self.said(&view, admitted, wishes, client);
+        let mut saw = |draft: &Draft| {
+            if let Some(witness) = &mut witness {
+                witness.saw(draft);
+            }
+        };
         let mut reply = match screened {
             Screened::Silence => return None,
             Screened::Refused(draft) => {
-                if let Some(witness) = &mut witness {
-                    witness.saw(&draft);
-                }
+                saw(&draft);
                 shape::reply(metadata, query.cloned(), edns, *draft)
+            }
+            Screened::CookieOnly => {
+                let rcode = match standing {
+                    Standing::New | Standing::Good => ResponseCode::NoError,
+                    Standing::Bad => ResponseCode::BADCOOKIE,
+                };
+                shape::reply(metadata, None, edns, Draft::empty(rcode))
+            }
+            Screened::Chaos(query) => {
+                let own = &view.own;
+                let draft = chaos::answer(&query, own.version.as_deref(), own.identity.as_deref());
+                saw(&draft);
+                shape::reply(metadata, Some(*query), edns, draft)
             }
             Screened::Asked(asked) => {
                 if let Some(witness) = &mut witness {
@@ -262,28 +356,56 @@ impl<T: Truth> Handler<T> {
         {
             self.metrics.dns_query_lines_dropped.inc();
         }
-        let packet = reply.encode(shape::limit(transport, edns));
+        let packet = options::encode(&mut reply, said, shape::limit(transport, edns));
         self.count_answer(reply.metadata.response_code);
         Some(packet)
     }
 
-    /// A place among the queries in flight, or the count of one more that had none.
-    fn place(&self) -> Option<Place<'_>> {
-        let most = self.limits().max_queries;
-        let taken = self
-            .in_flight
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                (now < most).then_some(now + 1)
-            });
-        if taken.is_err() {
-            self.metrics.dns_overload.inc();
+    /// What is told to a client that asks too often.
+    fn over_the_rate(&self, view: &View<T>, client: ClientAddr) -> Option<Draft> {
+        let rate = view.limits.rate_limit;
+        if rate == 0 {
             return None;
         }
-        self.metrics.dns_in_flight.inc();
-        Some(Place {
-            in_flight: &self.in_flight,
-            metrics: &self.metrics,
-        })
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the buckets take the time, and this is the shell around them"
+        )]
+        let now = tokio::time::Instant::now().into_std();
+        // Every change is complete before anything can panic.
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let granted = buckets.take(client.ip(), rate, now);
+        drop(buckets);
+        if granted {
+            return None;
+        }
+        self.metrics.dns_rate_limited.inc();
+        let text = format!("over the query rate limit of {rate}/s");
+        Some(Draft::empty(ResponseCode::Refused).because(ede::PROHIBITED, &text))
+    }
+
+    /// The options of the answer to a client of ours, and what its cookie is worth.
+    fn said(
+        &self,
+        view: &View<T>,
+        admitted: bool,
+        wishes: Result<Wishes, Malformed>,
+        client: ClientAddr,
+    ) -> (Said, Standing) {
+        let wishes = wishes.ok().filter(|_| admitted).unwrap_or_default();
+        let cookie = wishes
+            .cookie
+            .and_then(|cookie| self.cookies.answer(&cookie, client.ip()));
+        let (cookie, standing) = cookie.map_or((None, Standing::New), |(data, standing)| {
+            (Some(data), standing)
+        });
+        let said = Said {
+            cookie,
+            nsid: view.own.identity.clone().filter(|_| wishes.nsid),
+            keepalive: wishes.keepalive.then_some(view.limits.tcp_idle_timeout),
+            padding: wishes.padding,
+        };
+        (said, standing)
     }
 
     fn count_query(&self, query: Option<&Query>, transport: Transport) {
@@ -310,26 +432,13 @@ impl<T: Truth> Handler<T> {
             ResponseCode::FormErr => "formerr",
             ResponseCode::NotImp => "notimp",
             ResponseCode::BADVERS => "badvers",
+            ResponseCode::BADCOOKIE => "badcookie",
             _ => "other",
         };
         self.metrics
             .dns_answers
             .get_or_create(&AnswerLabels { rcode })
             .inc();
-    }
-}
-
-/// One of the queries in flight; given back when dropped.
-#[derive(Debug)]
-struct Place<'a> {
-    in_flight: &'a AtomicUsize,
-    metrics: &'a Metrics,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.dns_in_flight.dec();
     }
 }
 

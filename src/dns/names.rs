@@ -74,8 +74,7 @@ impl OwnNames {
             Family::V6 => RecordType::AAAA,
         };
         let elsewhere = |special: Special| {
-            special.yields_to_zones() && self.local.owns(name, record_type)
-                || self.forwarded.takes(special, name)
+            special.yields_to(name, record_type, &self.local) || self.forwarded.takes(special, name)
         };
         match special::special(name, &self.domain) {
             Some(special) if !elsewhere(special) => {
@@ -156,6 +155,8 @@ mod tests {
             ("tv.home.arpa.", Family::V6, found(&[])),
             ("box.lan.", Family::V4, found(&["192.168.1.20"])),
             ("wpad.", Family::V4, found(&["192.168.1.2"])),
+            ("sekisho.home.arpa.", Family::V4, found(&["192.168.1.2"])),
+            ("sekisho.", Family::V6, found(&[])),
             ("localhost.", Family::V4, found(&["127.0.0.1"])),
             ("printer.local.", Family::V4, found(&[])),
             ("www.example.com.", Family::V4, None),
@@ -186,6 +187,7 @@ mod tests {
         let is_gate = |name| names().is_gate(&Name::from_ascii(name).unwrap());
         assert!(is_gate("gate.home.arpa.") && is_gate("www.home.arpa.") && is_gate("gate."));
         assert!(is_gate("router.lan.") && !is_gate("tv."));
+        assert!(is_gate("sekisho.home.arpa.") && is_gate("sekisho."));
         assert!(!is_gate("nas.home.arpa.") && !is_gate("www.example.com."));
     }
 }

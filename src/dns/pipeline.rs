@@ -21,6 +21,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, HINFO};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
+use super::designated;
 use super::handler::View;
 use super::local::LocalAnswer;
 use super::message::{Asked, Draft, Source, ede};
@@ -54,8 +55,14 @@ pub(super) async fn run<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked)
 }
 
 fn special_names<T>(view: &View<T>, asked: &Asked, name: &Name) -> Option<Draft> {
-    let special = special_here(view, name, asked.query.query_type)?;
-    let mut answer = special::answer(special, name, asked.query.query_type, view.gate);
+    let record_type = asked.query.query_type;
+    let special = special_here(view, name, record_type)?;
+    if let Some(port) = view.tls.as_ref().and_then(|tls| tls.announced)
+        && let Some(draft) = designated::answer(name, record_type, &view.domain, view.gate, port)
+    {
+        return Some(draft);
+    }
+    let mut answer = special::answer(special, name, record_type, view.gate);
     if special == Special::EmptyZone {
         view.local.hurry(&mut answer);
     }
@@ -69,8 +76,8 @@ pub(super) fn special_here<T>(
     record_type: RecordType,
 ) -> Option<Special> {
     let special = special::special(name, &view.domain)?;
-    let yields = special.yields_to_zones() && view.local.owns(name, record_type)
-        || view.forwarded.takes(special, name);
+    let yields =
+        special.yields_to(name, record_type, &view.local) || view.forwarded.takes(special, name);
     (!yields).then_some(special)
 }
 

@@ -1,4 +1,4 @@
-//! The sockets, each with its own loop: `udp` and `tcp`.
+//! The sockets, each with its own loop: `udp`, and `tcp` for TLS, too.
 //!
 //! The loops of hickory's server are not used: the one for UDP spawns without a bound, answers malformed datagrams of
 //! strangers and even malformed responses, and drops what is open at the stop; the one for TCP has no limit on
@@ -12,9 +12,20 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::handler::Handler;
+use super::handler::{Handler, Transport};
 use super::truth::Truth;
 use super::{tcp, udp};
+
+/// The sockets of the DNS side, bound already.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// For datagrams.
+    pub udp: Vec<UdpSocket>,
+    /// For connections.
+    pub tcp: Vec<TcpListener>,
+    /// For encrypted connections.
+    pub tls: Vec<TcpListener>,
+}
 
 /// Why the DNS side ended.
 #[derive(Debug, thiserror::Error)]
@@ -34,19 +45,22 @@ pub enum DnsError {
 /// [`DnsError`] where a socket cannot be used, or the UDP side ends by itself.
 pub async fn serve<T: Truth>(
     handler: Arc<Handler<T>>,
-    udp: Vec<UdpSocket>,
-    tcp: Vec<TcpListener>,
+    listeners: Listeners,
     stop: CancellationToken,
 ) -> Result<(), DnsError> {
+    let Listeners { udp, tcp, tls } = listeners;
     let mut sockets = Vec::with_capacity(udp.len());
     for socket in udp {
         socket.set_nonblocking(true).map_err(DnsError::Socket)?;
         sockets.push(tokio::net::UdpSocket::from_std(socket).map_err(DnsError::Socket)?);
     }
-    let mut listeners = Vec::with_capacity(tcp.len());
-    for listener in tcp {
+    let tcp = tcp.into_iter().map(|listener| (listener, Transport::Tcp));
+    let tls = tls.into_iter().map(|listener| (listener, Transport::Tls));
+    let mut listeners = Vec::new();
+    for (listener, transport) in tcp.chain(tls) {
         listener.set_nonblocking(true).map_err(DnsError::Socket)?;
-        listeners.push(tokio::net::TcpListener::from_std(listener).map_err(DnsError::Socket)?);
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(DnsError::Socket)?;
+        listeners.push((listener, transport));
     }
     let connections = tokio::spawn(tcp::serve(Arc::clone(&handler), listeners, stop.clone()));
     let connections = AbortOnDropHandle::new(connections);

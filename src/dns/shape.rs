@@ -81,7 +81,7 @@ pub(super) fn reply(
 /// The longest packet for a client, in bytes.
 pub(super) fn limit(transport: Transport, edns: Option<ClientEdns>) -> u16 {
     match (transport, edns) {
-        (Transport::Tcp, _) => u16::MAX,
+        (Transport::Tcp | Transport::Tls, _) => u16::MAX,
         (Transport::Udp, Some(client)) => client.payload.clamp(UDP_MINIMUM, UDP_PAYLOAD),
         (Transport::Udp, None) => UDP_MINIMUM,
     }

@@ -7,8 +7,9 @@
 //! | `home.arpa`, private reverse zones | NXDOMAIN; SOA and NS at the apex | RFC 8375, 6303, 7793 |
 //! | `ipv4only.arpa` | 192.0.0.170 and .171, no AAAA | RFC 8880: there is no NAT64 here |
 //! | `use-application-dns.net`, `mask.icloud.com`, `mask-h2.icloud.com` | NXDOMAIN | canaries: the LAN's DNS is to be used |
-//! | `resolver.arpa` and below | NODATA | RFC 9462 section 6.4 |
+//! | `resolver.arpa` and below | NODATA, but for `designated` | RFC 9462 section 6.4 |
 //! | `wpad`, `wpad.<domain>` | the gate | the proxy's configuration is found under this name |
+//! | `sekisho`, `sekisho.<domain>` | the gate, unless a local zone has the name | the gate's own name |
 //!
 //! Names that are refused are asked after all where the administrator has named who knows them: a local zone, or
 //! servers for the domain (`forwarded`).
@@ -33,7 +34,7 @@ use hickory_proto::{
     },
 };
 
-use super::local::{Key, LocalAnswer};
+use super::local::{Key, Local, LocalAnswer};
 
 /// How a special name is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +53,12 @@ pub(super) enum Special {
     NoData,
     /// `wpad`: the gate's own address.
     Gate,
+    /// `sekisho`: the gate's own address, unless the administrator gave the name to another.
+    Own,
 }
+
+/// The label of the gate's own name.
+pub(super) const OWN_LABEL: &[u8] = b"sekisho";
 
 impl Special {
     /// Whether a local zone that holds the name is asked instead, or servers that are configured for its domain: so for
@@ -60,15 +66,29 @@ impl Special {
     pub(super) fn yields_to_zones(self) -> bool {
         match self {
             Self::NxDomain | Self::EmptyZone => true,
-            Self::LocalAddress | Self::Ipv4Only | Self::Canary | Self::NoData | Self::Gate => false,
+            Self::LocalAddress
+            | Self::Ipv4Only
+            | Self::Canary
+            | Self::NoData
+            | Self::Gate
+            | Self::Own => false,
         }
+    }
+
+    /// Whether local data is asked for this name instead: our own name yields only where a zone has that very name.
+    pub(super) fn yields_to(self, name: &Name, record_type: RecordType, local: &Local) -> bool {
+        if self == Self::Own {
+            let answer = local.zones().answer(name, RecordType::A);
+            return answer.is_some_and(|answer| answer.rcode != ResponseCode::NXDomain);
+        }
+        self.yields_to_zones() && local.owns(name, record_type)
     }
 
     /// TTL and MINIMUM of the SOA, and the TTL of records, in seconds.
     fn ttl(self) -> u32 {
         match self {
             Self::LocalAddress | Self::NxDomain | Self::EmptyZone | Self::Ipv4Only => LONG,
-            Self::Canary | Self::NoData | Self::Gate => SHORT,
+            Self::Canary | Self::NoData | Self::Gate | Self::Own => SHORT,
         }
     }
 }
@@ -151,16 +171,17 @@ fn row(name: &Name) -> Option<(&'static Row, bool)> {
 
 /// How the name is special; `domain` is the domain of the LAN (`lan.domain`).
 ///
-/// Where [`Special::yields_to_zones`], the caller asks its local zones first.
+/// Where it [yields](Special::yields_to), the caller asks its local zones first.
 pub(super) fn special(name: &Name, domain: &Name) -> Option<Special> {
-    let wpad = name
-        .iter()
-        .next()
-        .is_some_and(|label| label.eq_ignore_ascii_case(b"wpad"));
-    if wpad {
+    let first = name.iter().next().unwrap_or_default();
+    let ours = [(&b"wpad"[..], Special::Gate), (OWN_LABEL, Special::Own)];
+    if let Some((_, special)) = ours
+        .into_iter()
+        .find(|(label, _)| first.eq_ignore_ascii_case(label))
+    {
         let parent = Key::of(&name.base_name());
         if parent.labels() == 0 || parent.whole() == Key::of(domain).whole() {
-            return Some(Special::Gate);
+            return Some(special);
         }
     }
     row(name).map(|(row, _)| row.special)
@@ -199,7 +220,7 @@ pub(super) fn answer(
             &[Ipv4Addr::LOCALHOST],
             Some(Ipv6Addr::LOCALHOST),
         ),
-        Special::Gate => either(record_type, &[gate], None),
+        Special::Gate | Special::Own => either(record_type, &[gate], None),
         Special::Ipv4Only if at_apex => either(
             record_type,
             &[Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)],
@@ -254,6 +275,7 @@ fn soa(minimum: u32) -> RData {
 
 #[cfg(test)]
 mod tests {
+    use super::super::local::Zones;
     use super::*;
 
     const GATE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
@@ -303,6 +325,13 @@ mod tests {
             ("wpad.", T::A, "192.168.1.2"),
             ("WPAD.lan.example.", T::A, "192.168.1.2"),
             ("wpad.lan.example.", T::AAAA, "NODATA wpad.lan.example. 60"),
+            ("Sekisho.", T::A, "192.168.1.2"),
+            ("sekisho.lan.example.", T::ANY, "192.168.1.2"),
+            (
+                "sekisho.lan.example.",
+                T::AAAA,
+                "NODATA sekisho.lan.example. 60",
+            ),
             ("10.in-addr.arpa.", T::PTR, "NODATA 10.in-addr.arpa. 10800"),
             (
                 "1.2.3.10.in-addr.arpa.",
@@ -369,6 +398,8 @@ mod tests {
             "icloud.com.",
             "wpad.example.com.",
             "a.wpad.",
+            "a.sekisho.",
+            "sekisho.example.com.",
             "1.15.172.in-addr.arpa.",
             "1.32.172.in-addr.arpa.",
             "1.63.100.in-addr.arpa.",
@@ -389,16 +420,37 @@ mod tests {
     }
 
     #[test]
-    fn local_zones_win_over_refusals_only() {
+    fn local_zones_win_over_refusals_and_over_our_own_name_where_they_have_it() {
         let domain = name("home.arpa.");
-        let yields = |text| special(&name(text), &domain).unwrap().yields_to_zones();
+        let zone = "$TTL 60\n@ SOA gate hostmaster 1 1 1 1 60\n@ NS gate\ngate A 192.168.1.2\n";
+        let with_own = format!("{zone}sekisho A 192.168.1.9\n");
+        let yields = |text, zone: &str| {
+            let zones: Vec<(&str, &str)> = [
+                "home.arpa",
+                "test",
+                "local",
+                "168.192.in-addr.arpa",
+                "mask.icloud.com",
+                "use-application-dns.net",
+                "resolver.arpa",
+                "localhost",
+                "ipv4only.arpa",
+            ]
+            .into_iter()
+            .map(|origin| (origin, zone))
+            .collect();
+            let local = Local::from(Zones::from_text(&zones).unwrap());
+            let name = name(text);
+            let special = special(&name, &domain).unwrap();
+            special.yields_to(&name, RecordType::A, &local)
+        };
         for text in [
             "nas.home.arpa.",
             "nas.test.",
             "1.1.168.192.in-addr.arpa.",
             "nas.local.",
         ] {
-            assert!(yields(text), "{text}");
+            assert!(yields(text, zone), "{text}");
         }
         for text in [
             "mask.icloud.com.",
@@ -408,8 +460,11 @@ mod tests {
             "wpad.home.arpa.",
             "ipv4only.arpa.",
         ] {
-            assert!(!yields(text), "{text}");
+            assert!(!yields(text, zone), "{text}");
         }
+        assert!(!yields("sekisho.home.arpa.", zone));
+        assert!(yields("sekisho.home.arpa.", &with_own));
+        assert!(!yields("sekisho.", &with_own));
     }
 
     #[test]

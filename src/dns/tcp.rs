@@ -1,18 +1,20 @@
-//! DNS over TCP (RFC 7766): two octets of length before each message, many questions at a time, answers as they are
-//! ready. Called by `server`.
+//! DNS over TCP (RFC 7766) and TLS (RFC 7858): two octets of length before each message, many questions at a time,
+//! answers as they are ready. Called by `server`.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::handler::{Handler, Transport};
+use super::in_flight::Place;
 use super::truth::Truth;
 use crate::net::{ClientAddr, accept_loop, prepare_stream};
 use crate::telemetry::RefusalLabels;
@@ -24,10 +26,10 @@ const READ: usize = 512;
 /// The header of a message; nothing shorter is one.
 const HEADER: usize = 12;
 
-/// Accepts and serves connections until `stop`, and returns when the last has ended.
+/// Accepts and serves connections until `stop`, and returns when the last has ended. All listeners share the places.
 pub(super) async fn serve<T: Truth>(
     handler: Arc<Handler<T>>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Transport)>,
     stop: CancellationToken,
 ) {
     // Who drops this future ends its connections too.
@@ -35,7 +37,7 @@ pub(super) async fn serve<T: Truth>(
     let _end = stop.clone().drop_guard();
     let connections = TaskTracker::new();
     let mut loops = JoinSet::new();
-    for listener in listeners {
+    for (listener, transport) in listeners {
         let admission = Arc::clone(handler.admission());
         let handler = Arc::clone(&handler);
         let connections = connections.clone();
@@ -66,8 +68,16 @@ pub(super) async fn serve<T: Truth>(
                     let metrics = handler.metrics();
                     metrics.dns_connections.inc();
                     let idle = handler.limits().tcp_idle_timeout;
-                    let ended = connection(&handler, stream, client, idle, &stop).await;
-                    if let Err(error) = ended {
+                    let serve = async {
+                        prepare_stream(&stream)?;
+                        match transport {
+                            Transport::Tls => tls(&handler, stream, client, idle, &stop).await,
+                            Transport::Udp | Transport::Tcp => {
+                                connection(&handler, stream, client, transport, idle, &stop).await
+                            }
+                        }
+                    };
+                    if let Err(error) = serve.await {
                         tracing::debug!(%client, %error, "a DNS connection ended");
                     }
                     metrics.dns_connections.dec();
@@ -81,18 +91,41 @@ pub(super) async fn serve<T: Truth>(
     connections.wait().await;
 }
 
-/// Serves one connection until the client closes it, is silent for `idle`, or `stop`; what was asked is answered first.
-async fn connection<T: Truth>(
+/// Serves one connection inside TLS; the handshake may take as long as a connection may be silent.
+async fn tls<T: Truth>(
     handler: &Arc<Handler<T>>,
-    mut stream: TcpStream,
+    stream: TcpStream,
     client: ClientAddr,
     idle: Duration,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    prepare_stream(&stream)?;
-    let (mut reader, mut writer) = stream.split();
+    let Some(config) = handler.tls() else {
+        return Ok(());
+    };
+    let handshake = tokio::time::timeout(idle, TlsAcceptor::from(config).accept(stream));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken.map_err(io::Error::from).and_then(|shaken| shaken),
+        () = stop.cancelled() => return Ok(()),
+    };
+    if shaken.is_err() {
+        handler.metrics().dns_tls_failures.inc();
+    }
+    // The state of TLS is large, and the task would carry it beside that of the connection.
+    let stream = Box::new(shaken?);
+    connection(handler, stream, client, Transport::Tls, idle, stop).await
+}
+
+/// Serves one connection until the client closes it, is silent for `idle`, or `stop`; what was asked is answered first.
+async fn connection<T: Truth>(
+    handler: &Arc<Handler<T>>,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    client: ClientAddr,
+    transport: Transport,
+    idle: Duration,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let mut buffer = BytesMut::new();
-    let mut open: JoinSet<Option<Vec<u8>>> = JoinSet::new();
+    let mut open: JoinSet<Option<(Vec<u8>, Place)>> = JoinSet::new();
     let mut reading = true;
     let mut silence = std::pin::pin!(tokio::time::sleep(idle));
     loop {
@@ -101,30 +134,32 @@ async fn connection<T: Truth>(
                 break;
             };
             let handler = Arc::clone(handler);
-            open.spawn(async move { handler.answer(&message, client, Transport::Tcp).await });
+            open.spawn(async move { handler.answer_and_hold(&message, client, transport).await });
         }
         if !reading && open.is_empty() {
-            return Ok(());
+            break;
         }
         let may_read = reading && open.len() < PIPELINED;
         buffer.reserve(READ);
         tokio::select! {
             Some(answer) = open.join_next(), if !open.is_empty() => {
-                if let Ok(Some(answer)) = answer {
+                if let Ok(Some((answer, _place))) = answer {
                     // A client that asks and does not read may not hold us.
-                    tokio::time::timeout(idle, write(&mut writer, &answer)).await??;
+                    tokio::time::timeout(idle, write(&mut stream, &answer)).await??;
                 }
                 silence.set(tokio::time::sleep(idle));
             }
-            read = reader.read_buf(&mut buffer), if may_read => {
+            read = stream.read_buf(&mut buffer), if may_read => {
                 reading = read? > 0;
             }
-            () = &mut silence, if open.is_empty() => return Ok(()),
+            () = &mut silence, if open.is_empty() => break,
             () = stop.cancelled(), if reading => {
                 reading = false;
             }
         }
     }
+    // TLS says that this is the end, and not the work of somebody between.
+    tokio::time::timeout(idle, stream.shutdown()).await?
 }
 
 /// Takes a whole message off the front of what was read.
@@ -148,12 +183,13 @@ fn next_message(buffer: &mut BytesMut) -> io::Result<Option<BytesMut>> {
     Ok(Some(buffer.split_to(length)))
 }
 
-async fn write(writer: &mut (impl tokio::io::AsyncWrite + Unpin), answer: &[u8]) -> io::Result<()> {
+async fn write(writer: &mut (impl AsyncWrite + Unpin), answer: &[u8]) -> io::Result<()> {
     let length = u16::try_from(answer.len())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "an answer is too long"))?;
     // One write: a length that travels alone costs a packet, and confuses clients (RFC 7766 section 8).
     let mut framed = Vec::with_capacity(2 + answer.len());
     framed.extend(length.to_be_bytes());
     framed.extend_from_slice(answer);
-    writer.write_all(&framed).await
+    writer.write_all(&framed).await?;
+    writer.flush().await
 }

@@ -82,10 +82,10 @@ macro_rules! label_value {
 
 label_value!(Side, Inbound);
 
-/// The transport of a query, `udp` or `tcp`, and its type: `a`, `aaaa`, `https`, `svcb`, `other`.
+/// The transport of a query, `udp`, `tcp` or `tls`, and its type: `a`, `aaaa`, `https`, `svcb`, `other`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct QueryLabels {
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp` or `tls`.
     pub transport: &'static str,
     /// The question's type.
     pub qtype: &'static str,
@@ -94,7 +94,7 @@ pub struct QueryLabels {
 /// The response code of an answer, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AnswerLabels {
-    /// `noerror`, `nxdomain`, `servfail`, `refused`, `formerr`, `notimp`, `badvers`, `other`.
+    /// `noerror`, `nxdomain`, `servfail`, `refused`, `formerr`, `notimp`, `badvers`, `badcookie`, `other`.
     pub rcode: &'static str,
 }
 
@@ -193,9 +193,15 @@ pub struct Metrics {
     pub dns_in_flight: Gauge,
     /// Queries dropped because `dns.max-queries` were in flight.
     pub dns_overload: Counter,
-    /// DNS connections over TCP that are open now.
+    /// Queries dropped because `dns.max-queries-per-client` of their client were in flight.
+    pub dns_client_overload: Counter,
+    /// Queries refused because their client was over `dns.rate-limit`.
+    pub dns_rate_limited: Counter,
+    /// TLS handshakes of DNS clients that failed.
+    pub dns_tls_failures: Counter,
+    /// DNS connections over TCP and TLS that are open now.
     pub dns_connections: Gauge,
-    /// DNS connections over TCP that were closed because their client had its share of them.
+    /// DNS connections over TCP and TLS that were closed because their client had its share of them.
     pub dns_connections_refused: Counter,
     /// Questions the cache could answer.
     pub cache_hits: Counter,
@@ -286,6 +292,9 @@ impl Metrics {
             dns_query_lines_dropped: Counter::default(),
             dns_in_flight: Gauge::default(),
             dns_overload: Counter::default(),
+            dns_client_overload: Counter::default(),
+            dns_rate_limited: Counter::default(),
+            dns_tls_failures: Counter::default(),
             dns_connections: Gauge::default(),
             dns_connections_refused: Counter::default(),
             cache_hits: Counter::default(),
@@ -365,8 +374,23 @@ impl Metrics {
             self.dns_overload.clone(),
         );
         registry.register(
+            "dns_client_overload",
+            "Queries dropped at dns.max-queries-per-client",
+            self.dns_client_overload.clone(),
+        );
+        registry.register(
+            "dns_rate_limited",
+            "Queries refused at dns.rate-limit",
+            self.dns_rate_limited.clone(),
+        );
+        registry.register(
+            "dns_tls_failures",
+            "TLS handshakes of DNS clients that failed",
+            self.dns_tls_failures.clone(),
+        );
+        registry.register(
             "dns_connections",
-            "DNS connections over TCP open now",
+            "DNS connections over TCP and TLS open now",
             self.dns_connections.clone(),
         );
         registry.register(

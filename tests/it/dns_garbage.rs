@@ -9,7 +9,7 @@ use hickory_proto::rr::RecordType;
 use crate::support::{Ask, Gate, PATIENCE, Setup, Upstream, exchange_tcp, exchange_udp};
 
 /// A small generator (xorshift64*), so that a failure can be repeated.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -28,7 +28,7 @@ impl Random {
     }
 
     /// A question with some bytes changed, cut or added; sometimes nothing but noise.
-    fn packet(&mut self) -> Vec<u8> {
+    pub(crate) fn packet(&mut self) -> Vec<u8> {
         let mut packet = Ask::new("www.example", RecordType::AAAA)
             .dnssec_ok()
             .bytes();

@@ -59,6 +59,7 @@ impl Gate {
             .arg(folder.path().join("sekisho.toml"))
             .current_dir(folder.path())
             .env_remove("SEKISHO_CONFIG")
+            .env_remove("STATE_DIRECTORY")
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -116,6 +117,11 @@ impl Gate {
         let found = find(&state);
         drop(state);
         found.unwrap_or_else(|| panic!("the gate did not say {text:?}"))
+    }
+
+    /// The folder of the configuration.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// How many lines the log has now.

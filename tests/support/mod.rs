@@ -24,7 +24,7 @@ pub(crate) use port::{Reach, has_ipv6};
 pub(crate) use program::run;
 pub(crate) use records::{a, aaaa, cname, https, mx, name, rrsig, soa, txt};
 pub(crate) use signed::Signed;
-pub(crate) use tls::{client_hello, tls_get};
+pub(crate) use tls::{TlsClient, certificate, client_hello, dot_client, tls_get};
 pub(crate) use upstream::{Reply, Upstream};
 
 /// How long anything that must happen may take before the test has failed.

@@ -2,8 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 
@@ -72,4 +74,30 @@ pub(crate) fn tls_get(stream: TcpStream, host: &str, path: &str) -> Option<Respo
     let mut rest = Vec::new();
     tls.read_to_end(&mut rest).ok();
     response
+}
+
+/// A client of DNS over TLS that trusts the certificate in this PEM file, asked for by its address, and offers `dot`.
+pub(crate) fn dot_client(stream: TcpStream, certificate: &Path) -> TlsClient {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(certificate).expect("a PEM file") {
+        roots
+            .add(certificate.expect("a certificate"))
+            .expect("a root");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"dot".to_vec()];
+    let address = stream.peer_addr().expect("connected").ip();
+    let client = ClientConnection::new(Arc::new(config), ServerName::from(address));
+    StreamOwned::new(client.expect("a client"), stream)
+}
+
+/// A self-signed certificate for 127.0.0.1 and its key, as PEM.
+pub(crate) fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("made");
+    (made.cert.pem(), made.signing_key.serialize_pem())
 }

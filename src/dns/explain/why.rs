@@ -49,6 +49,7 @@ fn meaning(special: Special) -> &'static str {
         }
         Special::NoData => "asks for designated resolvers (RFC 9462)",
         Special::Gate => "the gate, where the proxy's configuration is found",
+        Special::Own => "the gate's own name",
     }
 }
 

@@ -20,6 +20,8 @@ use crate::telemetry::{Metrics, RefusalLabels};
 
 const LIMITS: Limits = Limits {
     max_queries: 500,
+    max_queries_per_client: 400,
+    rate_limit: 0,
     max_connections: 2,
     tcp_idle_timeout: Duration::from_secs(10),
 };
@@ -58,8 +60,11 @@ fn start_with(world: World, networks: &[&str], limits: Limits) -> Running {
     let stop = CancellationToken::new();
     let served = tokio::spawn(serve(
         Arc::clone(&handler),
-        vec![udp],
-        vec![tcp],
+        Listeners {
+            udp: vec![udp],
+            tcp: vec![tcp],
+            tls: Vec::new(),
+        },
         stop.clone(),
     ));
     Running {

@@ -2,6 +2,7 @@
 
 mod bindings;
 mod form;
+mod manners;
 mod own;
 mod rebound;
 mod steered;
