@@ -184,8 +184,7 @@ fn a_certificate_from_files_is_read_again_at_a_reload_and_a_bad_one_changes_noth
     assert!(line.contains("key.pem"), "{line}");
     assert_serves(&mut client());
 
-    let config = path("sekisho.toml");
-    fs::write(&config, setup.text()).unwrap();
+    fs::write(path("sekisho.toml"), setup.text()).unwrap();
     fs::create_dir(path("zones")).unwrap();
     let checked = run(folder.path(), &["check", "--config", "sekisho.toml"]);
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
