@@ -3,26 +3,21 @@
 //!
 //! Read or made before root is given up; a reload reads named files again, and keeps what it cannot read.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use hickory_proto::rr::Name;
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
-};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError as Flaw, RootCertStore, ServerConfig};
 
+use super::self_signed;
 use crate::config::{Certificate, Config, Lan};
 
 /// The protocol of DNS over TLS, where a client offers a list (RFC 7858 has the port for it; the registry of ALPN the
@@ -30,15 +25,6 @@ use crate::config::{Certificate, Config, Lan};
 const ALPN: &[u8] = b"dot";
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
-const DAY: Duration = Duration::from_secs(86_400);
-/// How long a self-signed certificate is valid: nobody renews it but we ourselves.
-const VALIDITY: Duration = Duration::from_secs(3650 * 86_400);
-/// How long before its end it is made anew.
-const RENEWAL: Duration = Duration::from_secs(30 * 86_400);
-/// The files in the state folder.
-const CHAIN: &str = "dns-tls.pem";
-const KEY: &str = "dns-tls.key";
-
 /// Why there is no certificate to serve with.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -95,7 +81,10 @@ pub(super) fn load(config: &Config) -> Result<Option<Held>, CertificateError> {
             warn_of_expiry(files, expired);
             server
         }
-        None => own(&config.lan, state_folder(config).as_deref(), now())?,
+        None => {
+            let folder = self_signed::folder(config);
+            self_signed::load(&config.lan, folder.as_deref(), now())?
+        }
     };
     Ok(Some(Held {
         server,
@@ -172,7 +161,8 @@ fn given(
     Ok((server, expired))
 }
 
-fn read(
+/// A chain and its key, from PEM files.
+pub(super) fn read(
     chain: &Path,
     key: &Path,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CertificateError> {
@@ -202,7 +192,8 @@ fn file(path: &Path) -> Result<Vec<u8>, CertificateError> {
     Ok(bytes)
 }
 
-fn server(
+/// The server's side of TLS with this certificate.
+pub(super) fn server(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
@@ -214,123 +205,8 @@ fn server(
     Ok(Arc::new(server))
 }
 
-/// The self-signed one of the state folder; made anew where it is missing, damaged, about to expire, or for another
-/// address or name.
-fn own(
-    lan: &Lan,
-    folder: Option<&Path>,
-    now: SystemTime,
-) -> Result<Arc<ServerConfig>, CertificateError> {
-    let Some(folder) = folder else {
-        tracing::warn!(
-            "there is no folder for the self-signed certificate of dns.tls; clients see a new one at each start"
-        );
-        let (chain, key) = make(lan, now)?;
-        return made(&chain, &key);
-    };
-    let paths = (folder.join(CHAIN), folder.join(KEY));
-    match read(&paths.0, &paths.1) {
-        Ok((chain, key)) => {
-            let usable = chain
-                .first()
-                .is_some_and(|first| !expired(first, now + RENEWAL) && covers(first, lan));
-            if usable {
-                match server(chain, key) {
-                    Ok(server) => return Ok(server),
-                    Err(error) => {
-                        tracing::warn!(path = %paths.0.display(), %error, "the self-signed certificate cannot be used; making another");
-                    }
-                }
-            } else {
-                tracing::info!(path = %paths.0.display(), "the self-signed certificate is too old, or for another address; making another");
-            }
-        }
-        Err(CertificateError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => {
-            tracing::warn!(%error, "the self-signed certificate cannot be used; making another");
-        }
-    }
-    let (chain, key) = make(lan, now)?;
-    if let Err(error) = keep(folder, &paths, &chain.pem(), &key.serialize_pem()) {
-        tracing::warn!(folder = %folder.display(), %error, "could not keep the self-signed certificate of dns.tls; clients see a new one at each start");
-    }
-    made(&chain, &key)
-}
-
-fn made(chain: &rcgen::Certificate, key: &KeyPair) -> Result<Arc<ServerConfig>, CertificateError> {
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    Ok(server(vec![chain.der().clone()], key)?)
-}
-
-/// Writes both files anew; the folder and the key are for our eyes only.
-fn keep(folder: &Path, paths: &(PathBuf, PathBuf), chain: &str, key: &str) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    // A key that does not belong to its certificate is found out at the next start; one that others may read is not.
-    write(&paths.1, key, 0o600)?;
-    write(&paths.0, chain, 0o644)
-}
-
-fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let new = path.with_extension("new");
-    // What a crash left behind; and a link that somebody laid there is not followed.
-    fs::remove_file(&new).ok();
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&new)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)
-}
-
-fn make(lan: &Lan, now: SystemTime) -> Result<(rcgen::Certificate, KeyPair), rcgen::Error> {
-    let mut params = CertificateParams::new([name(lan)])?;
-    params
-        .subject_alt_names
-        .push(SanType::IpAddress(IpAddr::V4(lan.address)));
-    params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "sekisho");
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let epoch = date_time_ymd(1970, 1, 1);
-    // The clocks of clients may be behind ours.
-    params.not_before = epoch + since.saturating_sub(DAY);
-    params.not_after = epoch + since + VALIDITY;
-    let key = KeyPair::generate()?;
-    Ok((params.self_signed(&key)?, key))
-}
-
-/// The gate's own name.
-fn name(lan: &Lan) -> String {
-    let name =
-        Name::from_labels([&b"sekisho"[..]]).and_then(|name| name.append_domain(&lan.domain));
-    let text = name.map_or_else(|_| String::new(), |name| name.to_ascii());
-    match text.trim_end_matches('.') {
-        "" => "sekisho".to_owned(),
-        text => text.to_lowercase(),
-    }
-}
-
-fn covers(certificate: &CertificateDer<'_>, lan: &Lan) -> bool {
-    let Ok(parsed) = ParsedCertificate::try_from(certificate) else {
-        return false;
-    };
-    let address = ServerName::from(IpAddr::V4(lan.address));
-    let named = ServerName::try_from(name(lan));
-    verify_server_name(&parsed, &address).is_ok()
-        && named.is_ok_and(|named| verify_server_name(&parsed, &named).is_ok())
-}
-
 /// Whether a certificate is not valid any more at a time; who signed it does not matter.
-fn expired(certificate: &CertificateDer<'_>, at: SystemTime) -> bool {
+pub(super) fn expired(certificate: &CertificateDer<'_>, at: SystemTime) -> bool {
     let Ok(parsed) = ParsedCertificate::try_from(certificate) else {
         return false;
     };
@@ -352,19 +228,8 @@ fn expired(certificate: &CertificateDer<'_>, at: SystemTime) -> bool {
     )
 }
 
-/// Where to keep it: `state`, else what the service manager offers, else beside the configuration.
-fn state_folder(config: &Config) -> Option<PathBuf> {
-    let offered = || {
-        let folders = std::env::var_os("STATE_DIRECTORY")?;
-        // The first of several (systemd.exec).
-        let first = std::env::split_paths(&folders).next()?;
-        first.is_absolute().then_some(first)
-    };
-    let beside = || Some(config.path.as_ref()?.parent()?.join("state"));
-    config.state.clone().or_else(offered).or_else(beside)
-}
-
-fn now() -> SystemTime {
+/// The time of day.
+pub(super) fn now() -> SystemTime {
     #[expect(
         clippy::disallowed_methods,
         reason = "certificates live by the time of day"
@@ -374,10 +239,17 @@ fn now() -> SystemTime {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use hickory_proto::rr::Name;
 
     use super::*;
     use crate::net::Acl;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+    const VALIDITY: Duration = Duration::from_secs(3650 * 86_400);
 
     fn lan(last: u8) -> Lan {
         Lan {
@@ -388,55 +260,12 @@ mod tests {
         }
     }
 
-    fn on_disk(folder: &Path) -> String {
-        fs::read_to_string(folder.join(CHAIN)).unwrap()
-    }
-
-    #[test]
-    fn a_self_signed_certificate_is_kept_until_it_is_old_or_for_another_address() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().join("var/state");
-        own(&lan(2), Some(&folder), now()).unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&folder), 0o700);
-        assert_eq!(mode(&folder.join(KEY)), 0o600);
-        let first = on_disk(&folder);
-        own(&lan(2), Some(&folder), now()).unwrap();
-        assert_eq!(on_disk(&folder), first);
-        own(&lan(2), Some(&folder), now() + VALIDITY - 31 * DAY).unwrap();
-        assert_eq!(on_disk(&folder), first);
-        own(&lan(2), Some(&folder), now() + VALIDITY - 29 * DAY).unwrap();
-        let second = on_disk(&folder);
-        assert_ne!(second, first);
-        own(&lan(3), Some(&folder), now()).unwrap();
-        let third = on_disk(&folder);
-        assert_ne!(third, second);
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
-
-        // A key of another certificate, and no certificate at all.
-        fs::write(folder.join(CHAIN), &second).unwrap();
-        own(&lan(3), Some(&folder), now()).unwrap();
-        fs::write(folder.join(CHAIN), "nothing").unwrap();
-        own(&lan(3), Some(&folder), now()).unwrap();
-        let (chain, _) = read(&folder.join(CHAIN), &folder.join(KEY)).unwrap();
-        assert!(covers(&chain[0], &lan(3)) && !covers(&chain[0], &lan(2)));
-    }
-
-    #[test]
-    fn where_nothing_can_be_kept_it_is_made_in_memory() {
-        own(&lan(2), None, now()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        own(&lan(2), Some(&file.join("state")), now()).unwrap();
-    }
-
     #[test]
     fn files_that_cannot_be_used_are_told_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for pair in ["a", "b"] {
-            let (chain, key) = make(&lan(2), now() - VALIDITY + DAY).unwrap();
+            let (chain, key) = self_signed::make(&lan(2), now() - VALIDITY + DAY).unwrap();
             fs::write(path(&format!("{pair}.pem")), chain.pem()).unwrap();
             fs::write(path(&format!("{pair}.key")), key.serialize_pem()).unwrap();
         }

@@ -13,6 +13,7 @@ mod loaded;
 mod privileges;
 mod reload;
 mod running;
+mod self_signed;
 mod sockets;
 mod state;
 

@@ -292,9 +292,7 @@ impl<T: Truth> Handler<T> {
             .filter(|_| questions == 1)
             .and_then(|message| message.queries.queries().first())
             .map(|lower| lower.original());
-        let wishes = message
-            .and_then(|message| message.edns.as_ref())
-            .map_or(Ok(Wishes::default()), |edns| Wishes::read(edns, transport));
+        let wishes = Wishes::read(message.and_then(|message| message.edns.as_ref()), transport);
         let mut screened = screen(admitted, metadata, questions, message, wishes);
         if matches!(screened, Screened::Silence) {
             return None;

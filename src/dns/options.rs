@@ -40,12 +40,12 @@ pub(super) struct Wishes {
 pub(super) struct Malformed;
 
 impl Wishes {
-    /// Reads what a query's OPT record asks for; of another version than 0, nothing.
-    pub(super) fn read(edns: &Edns, transport: Transport) -> Result<Self, Malformed> {
+    /// Reads what a query's OPT record asks for; without one, or of another version than 0, nothing.
+    pub(super) fn read(edns: Option<&Edns>, transport: Transport) -> Result<Self, Malformed> {
         let mut wishes = Self::default();
-        if edns.version() != 0 {
+        let Some(edns) = edns.filter(|edns| edns.version() == 0) else {
             return Ok(wishes);
-        }
+        };
         for (_, option) in &edns.options().options {
             match (option, transport) {
                 (EdnsOption::NSID(_), _) => wishes.nsid = true,

@@ -27,11 +27,14 @@ const LIMITS: Limits = Limits {
 };
 const PATIENCE: Duration = Duration::from_secs(20);
 
+mod encrypted;
+
 struct Running {
     handler: Arc<Handler<World>>,
     metrics: Arc<Metrics>,
     udp: SocketAddr,
     tcp: SocketAddr,
+    tls: SocketAddr,
     stop: CancellationToken,
     served: JoinHandle<Result<(), DnsError>>,
 }
@@ -56,6 +59,8 @@ fn start_with(world: World, networks: &[&str], limits: Limits) -> Running {
     ));
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let tls = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let tls_address = tls.local_addr().unwrap();
     let (udp_address, tcp_address) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
     let stop = CancellationToken::new();
     let served = tokio::spawn(serve(
@@ -63,7 +68,7 @@ fn start_with(world: World, networks: &[&str], limits: Limits) -> Running {
         Listeners {
             udp: vec![udp],
             tcp: vec![tcp],
-            tls: Vec::new(),
+            tls: vec![tls],
         },
         stop.clone(),
     ));
@@ -72,6 +77,7 @@ fn start_with(world: World, networks: &[&str], limits: Limits) -> Running {
         metrics,
         udp: udp_address,
         tcp: tcp_address,
+        tls: tls_address,
         stop,
         served,
     }
@@ -432,4 +438,35 @@ async fn who_drops_the_server_closes_its_connections() {
     running.served.abort();
     let closed = tokio::time::timeout(LIMITS.tcp_idle_timeout / 2, stream.read_u8()).await;
     assert!(closed.expect("closed at once, not when idle").is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_no_more_answers_than_it_may_have_queries() {
+    let text = "x".repeat(250);
+    let long: Vec<String> = (0..200)
+        .map(|n| format!("long.example. TXT {n}{text}"))
+        .collect();
+    let long: Vec<&str> = long.iter().map(String::as_str).collect();
+    let running = start(World::new(&long), &["127.0.0.0/8"]);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(running.tcp).await.unwrap();
+    let frame = framed(&query("long.example.", RecordType::TXT));
+    for _ in 0..200 {
+        stream.write_all(&frame).await.unwrap();
+    }
+    // More than the kernel takes for a client that is silent.
+    while running.metrics.dns_in_flight.get() < 64 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.metrics.dns_in_flight.get(), 64);
+    for _ in 0..200 {
+        assert_eq!(read(&mut stream).await.answers.len(), 200);
+    }
+    while running.metrics.dns_in_flight.get() > 0 {
+        tokio::task::yield_now().await;
+    }
 }
