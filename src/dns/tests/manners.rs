@@ -99,7 +99,7 @@ async fn a_stranger_gets_no_option_but_the_reason() {
 #[tokio::test]
 async fn of_another_version_of_edns_nothing_is_read_but_the_number() {
     let handler = handler(Mode::Off);
-    let mut message = asking(&[(COOKIE, &[7; 3])]);
+    let mut message = asking(&[(COOKIE, &[7; 8])]);
     message.edns.as_mut().unwrap().set_version(1);
     let answer = ask(&handler, &message).await;
     // The same number as BADSIG.
@@ -182,19 +182,17 @@ async fn answers_are_padded_to_blocks_over_tls_where_the_query_was() {
 
 #[tokio::test]
 async fn padding_never_makes_an_answer_longer_than_a_message_can_be() {
-    for count in [325, 326, 327] {
-        let all: Vec<String> = (0..count)
-            .map(|n| format!("big.example. TXT {n:0>187}"))
-            .collect();
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let config = config(Mode::Off, Names::All);
-        let handler = handler_of(World::new(&all), &config, Zones::default());
-        let message = edns_query("big.example.", RecordType::TXT, false);
-        let packet = with(message, &[(PADDING, &[])]).to_vec().unwrap();
-        let answer = handler.answer(&packet, client(), Transport::Tls).await;
-        let answer = Message::from_vec(&answer.unwrap()).unwrap();
-        assert!(!answer.metadata.truncation);
-    }
+    // Five bytes less than a message can have, the head of the option included; the root is never compressed.
+    let all: Vec<String> = (0..286).map(|n| format!(". TXT {n:0>217}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let config = config(Mode::Off, Names::All);
+    let handler = handler_of(World::new(&all), &config, Zones::default());
+    let message = edns_query(".", RecordType::TXT, false);
+    let packet = with(message, &[(PADDING, &[])]).to_vec().unwrap();
+    let answer = handler.answer(&packet, client(), Transport::Tls).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.len(), 65_535);
+    assert_eq!(Message::from_vec(&answer).unwrap().answers.len(), 286);
 }
 
 #[tokio::test]
