@@ -40,6 +40,9 @@ pub(crate) struct Upstream {
     /// Records that it answers from as a resolver would.
     #[serde(default)]
     pub(crate) zone: String,
+    /// The zones of these names are signed; the file NAME.anchor has the trust anchor.
+    #[serde(default)]
+    pub(crate) signed: Vec<String>,
     /// It is older than EDNS: FORMERR to every query that has it.
     #[serde(default)]
     pub(crate) no_edns: bool,

@@ -74,14 +74,19 @@ pub(crate) fn play(scenario: Scenario) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let shared = Arc::new(Shared::default());
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let mut upstreams = Vec::new();
         for script in &scenario.upstream {
             let server = Server::new(script, &shared)?;
             let bound = bind(script).await?;
             upstreams.push((script.name.clone(), bound.address));
+            let anchor = (
+                format!("{}.anchor", script.name),
+                server.anchor().to_owned(),
+            );
+            write(folder.path(), [(&anchor.0, &anchor.1)])?;
             server.serve(bound);
         }
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         write(folder.path(), &scenario.files)?;
         write_zones(folder.path(), &scenario.zones)?;
         let path = folder.path().join("sekisho.toml");

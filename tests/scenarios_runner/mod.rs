@@ -11,6 +11,7 @@ mod expect;
 mod format;
 mod gate;
 mod records;
+mod signing;
 mod steps;
 mod upstream;
 mod zone;

@@ -127,9 +127,12 @@ impl Server {
                 says: says.clone(),
             })
         };
+        let signed = script.signed.iter().map(|apex| records::name(apex));
+        let signed = signed.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        let records = records::records(&script.zone).map_err(fail)?;
         Ok(Self {
             name: script.name.clone(),
-            zone: Zone(records::records(&script.zone).map_err(fail)?),
+            zone: Zone::new(records, &signed).map_err(fail)?,
             no_edns: script.no_edns,
             script: script
                 .says
@@ -139,6 +142,11 @@ impl Server {
                 .map_err(fail)?,
             shared: Arc::clone(shared),
         })
+    }
+
+    /// The trust anchor of what is signed.
+    pub(crate) fn anchor(&self) -> &str {
+        self.zone.anchor()
     }
 
     /// Answers for ever.

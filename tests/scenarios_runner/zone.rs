@@ -4,12 +4,17 @@
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
+use super::signing::{self, Signed};
+
 /// CNAMEs that are followed.
 const MAX_CHAIN: usize = 30;
 
 /// The records.
 #[derive(Debug)]
-pub(crate) struct Zone(pub(crate) Vec<Record>);
+pub(crate) struct Zone {
+    signed: Signed,
+    apexes: Vec<Name>,
+}
 
 /// An answer.
 #[derive(Debug, Default)]
@@ -20,6 +25,19 @@ pub(crate) struct Found {
 }
 
 impl Zone {
+    /// Of these records, some of them signed.
+    pub(crate) fn new(records: Vec<Record>, signed: &[Name]) -> Result<Self, String> {
+        Ok(Self {
+            apexes: signing::apexes(&records),
+            signed: signing::sign(records, signed)?,
+        })
+    }
+
+    /// The trust anchor of what is signed.
+    pub(crate) fn anchor(&self) -> &str {
+        &self.signed.anchor
+    }
+
     /// The answer to a question.
     pub(crate) fn answer(&self, name: &Name, record_type: RecordType, dnssec_ok: bool) -> Found {
         let mut found = Found::default();
@@ -48,7 +66,7 @@ impl Zone {
                 if here.is_empty() && !self.has_below(&current) {
                     found.rcode = ResponseCode::NXDomain;
                 }
-                found.authorities = self.soa(&current, dnssec_ok);
+                found.authorities = self.denial(&current, record_type, dnssec_ok);
                 return found;
             };
             found.answers.extend(alias);
@@ -60,7 +78,8 @@ impl Zone {
     /// The records at a name, or those of the wildcard that stands for it.
     fn at(&self, name: &Name) -> Vec<Record> {
         let exact = |owner: &Name| -> Vec<Record> {
-            self.0
+            self.signed
+                .records
                 .iter()
                 .filter(|record| record.name == *owner)
                 .cloned()
@@ -88,25 +107,26 @@ impl Zone {
     }
 
     fn has_below(&self, name: &Name) -> bool {
-        self.0
+        self.signed
+            .records
             .iter()
             .any(|record| record.name != *name && name.zone_of(&record.name))
     }
 
-    /// The SOA of the closest zone that is written down, if any, and its signature.
-    fn soa(&self, name: &Name, dnssec_ok: bool) -> Vec<Record> {
-        let closest = self
-            .0
-            .iter()
-            .filter(|record| record.record_type() == RecordType::SOA && record.name.zone_of(name))
-            .max_by_key(|record| record.name.iter().count());
-        let Some(soa) = closest else {
+    /// What the closest zone that is written down says of what it has not: its SOA, and where it is signed, proofs.
+    fn denial(&self, name: &Name, record_type: RecordType, dnssec_ok: bool) -> Vec<Record> {
+        let Some(apex) = signing::zone(&self.apexes, name, record_type) else {
             return Vec::new();
         };
-        let signature = self.0.iter().filter(|record| {
-            dnssec_ok && record.name == soa.name && covers(record) == Some(RecordType::SOA)
+        if dnssec_ok && let Some(denial) = self.signed.denials.get(apex) {
+            return denial.clone();
+        }
+        let here = self.signed.records.iter().filter(|record| {
+            record.name == *apex
+                && (record.record_type() == RecordType::SOA
+                    || dnssec_ok && covers(record) == Some(RecordType::SOA))
         });
-        std::iter::once(soa).chain(signature).cloned().collect()
+        here.cloned().collect()
     }
 }
 
