@@ -11,6 +11,7 @@ mod expect;
 mod format;
 mod gate;
 mod records;
+mod reply;
 mod signing;
 mod steps;
 mod upstream;
