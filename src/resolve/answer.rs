@@ -77,18 +77,21 @@ fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
 fn of_the_zones(names: &[&Name], mut authorities: Vec<Record>) -> Vec<Record> {
     authorities.retain(|record| record.dns_class == DNSClass::IN);
     let is_above = |zone: &Name| names.iter().any(|name| zone.zone_of(name));
-    let signed: Vec<Name> = authorities
+    let zones: Vec<Name> = authorities
         .iter()
-        .filter(|record| {
-            signature(record).is_some_and(|signature| is_above(&signature.signer_name))
+        .filter_map(|record| match (&record.data, signature(record)) {
+            (RData::SOA(_), _) => Some(&record.name),
+            (_, Some(signature)) => Some(&signature.signer_name),
+            _ => None,
         })
-        .map(|record| record.name.clone())
+        .filter(|zone| is_above(zone))
+        .cloned()
         .collect();
     authorities.retain(|record| match record.record_type() {
         RecordType::SOA | RecordType::NS | RecordType::DS => is_above(&record.name),
         RecordType::NSEC3 => is_above(&record.name.base_name()),
-        // Its owner is beside the name; only the signature tells the zone.
-        RecordType::NSEC => signed.contains(&record.name),
+        // Its owner is beside the name, in the zone of the SOA or of the signatures.
+        RecordType::NSEC => zones.iter().any(|zone| zone.zone_of(&record.name)),
         RecordType::RRSIG => signature(record).is_some_and(|signature| {
             is_above(&signature.signer_name) && signature.signer_name.zone_of(&record.name)
         }),

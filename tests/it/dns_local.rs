@@ -310,7 +310,7 @@ fn a_client_cannot_take_over_a_name_by_its_lease() {
         ("wpad.home.arpa", Some([127, 0, 0, 1])),
         ("localhost", Some([127, 0, 0, 1])),
         ("localhost.home.arpa", None),
-        ("sekisho.home.arpa", None),
+        ("sekisho.home.arpa", Some([127, 0, 0, 1])),
         ("nas.home.arpa", Some([192, 168, 1, 10])),
         ("tv.home.arpa", Some([192, 168, 1, 20])),
         ("local.home.arpa", None),
