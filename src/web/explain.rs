@@ -1,7 +1,7 @@
 //! `GET /explain?name=&type=&client=`: what the gate would tell a client of a name, and why, as JSON.
 //!
 //! It reads only, but makes the gate ask upstreams; so pages in a browser are refused as for what changes something.
-//! `app` knows the answer, by [`Control::explain`](super::Control::explain); the admin listener calls this.
+//! `app` knows the answer, by [`Control::explain`](super::Control); the admin listener calls this.
 
 use std::net::IpAddr;
 use std::pin::Pin;
