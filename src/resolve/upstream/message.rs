@@ -1,6 +1,8 @@
 //! PURE. The messages on the way to a server and back: what a query carries, how its name is disguised (0x20), and
 //! whether a message that came in is the answer to it (RFC 5452 section 9). Called by `udp`, `stream` and `exchange`.
 
+use std::borrow::Cow;
+
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Queried, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 
@@ -177,10 +179,24 @@ pub(super) fn judge(sent: &[u8], reply: &[u8]) -> Verdict {
     if flags0 & 0x02 != 0 {
         return Verdict::Truncated;
     }
-    match Message::from_vec(reply) {
+    match Message::from_vec(&undisguised(reply, asked.len())) {
         Ok(message) => Verdict::Answer(Box::new(message)),
         Err(error) => Verdict::Garbled(error.to_string()),
     }
+}
+
+/// The message with the name of its question in lower case: names in the records that are compressed point into it, and
+/// would tell clients our mix of cases as if it were the zone's.
+fn undisguised(reply: &[u8], question: usize) -> Cow<'_, [u8]> {
+    let name = HEADER..(HEADER + question).saturating_sub(TYPE_AND_CLASS);
+    let mut reply = Cow::Borrowed(reply);
+    let is_disguised = |name: &[u8]| name.iter().any(u8::is_ascii_uppercase);
+    if reply.get(name.clone()).is_some_and(is_disguised)
+        && let Some(name) = reply.to_mut().get_mut(name)
+    {
+        name.make_ascii_lowercase();
+    }
+    reply
 }
 
 fn is_same_but_case(asked: &[u8], told: &[u8]) -> bool {
@@ -275,6 +291,25 @@ mod tests {
         ));
         let lowered = reflected(&query.with_id(7));
         assert_eq!(judge(&sent(&query, &all), &lowered), Verdict::OtherCase);
+    }
+
+    #[test]
+    fn what_is_compressed_against_the_question_does_not_show_the_disguise() {
+        let query = query("a.example.", Transport::Udp);
+        let all = query.disguised(7, &[1; 64]);
+        let mut reply = reflected(&all);
+        // One answer in place of OPT: the name of the question, a CNAME to `b` below its last label.
+        reply[7] = 1;
+        reply[11] = 0;
+        reply.truncate(query.question_end());
+        reply.extend([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 60, 0, 4, 1, b'b', 0xc0, 14]);
+        let Verdict::Answer(message) = judge(&sent(&query, &all), &reply) else {
+            panic!("not an answer");
+        };
+        assert_eq!(
+            message.answers[0].to_string(),
+            "a.example. 60 IN CNAME b.example."
+        );
     }
 
     #[test]
