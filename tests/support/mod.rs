@@ -2,6 +2,7 @@
 //! clients that speak raw bytes. Everything listens on loopback and on ports that the system picks.
 
 mod config;
+mod daemons;
 mod dns;
 mod gate;
 mod http;
@@ -16,6 +17,7 @@ mod upstream;
 use std::time::Duration;
 
 pub(crate) use config::Setup;
+pub(crate) use daemons::{Daemon, installed, nsd, ports, unbound, wait_for};
 pub(crate) use dns::{Ask, ede, exchange_tcp, exchange_udp, ipv4_of, soa_of, types};
 pub(crate) use gate::{Gate, READY};
 pub(crate) use http::{Response, connect, read_response, request, tunnel};
@@ -23,7 +25,7 @@ pub(crate) use origin::{Origin, Service};
 pub(crate) use port::{Reach, has_ipv6};
 pub(crate) use program::run;
 pub(crate) use records::{a, aaaa, cname, https, mx, name, rrsig, soa, txt};
-pub(crate) use signed::Signed;
+pub(crate) use signed::{Signed, sign};
 pub(crate) use tls::{TlsClient, certificate, client_hello, dot_client, tls_get};
 pub(crate) use upstream::{Reply, Upstream};
 

@@ -2,19 +2,16 @@
 //! as the upstream, and one that validates, as the judge.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::{Ask, PATIENCE, clock, exchange_tcp, exchange_udp};
+use super::daemons::{Daemon, installed, nsd, output, ports, unbound, wait_for};
+use super::{Ask, PATIENCE, exchange_tcp};
 
 const TOOLS: [&str; 4] = ["ldns-keygen", "ldns-signzone", "nsd", "unbound"];
 
@@ -77,36 +74,23 @@ pub(crate) struct Signed {
     pub(crate) judge: SocketAddr,
 }
 
-#[derive(Debug)]
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // nsd's children end only with a parent that is asked to.
-        if let Ok(pid) = i32::try_from(self.0.id()) {
-            kill(Pid::from_raw(pid), Signal::SIGTERM).ok();
-        }
-        self.0.wait().ok();
-    }
-}
-
 impl Signed {
     /// Signs and starts everything; `None`, said on stderr, where a tool is not installed.
     pub(crate) fn start() -> Option<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let installed =
-            |tool: &&str| std::env::split_paths(&path).any(|at| at.join(tool).is_file());
-        if let Some(tool) = TOOLS.iter().find(|tool| !installed(tool)) {
-            let wish = std::env::var("SEKISHO_NETNS").unwrap_or_default();
-            assert!(wish != "require", "this needs {tool}");
-            eprintln!("skipped: this needs {tool}");
+        if !installed(&TOOLS) {
             return None;
         }
         let folder = TempDir::new().expect("a folder");
-        let zones = sign_all(folder.path());
+        let files: Vec<(String, String)> = sign_all(folder.path())
+            .into_iter()
+            .map(|zone| {
+                let file = format!("{}.signed", file(&zone));
+                (zone, file)
+            })
+            .collect();
         let [authority, upstream, judge] = ports();
         let daemons = [
-            nsd(folder.path(), authority, &zones),
+            nsd(folder.path(), authority, &files),
             unbound(
                 folder.path(),
                 "plain",
@@ -128,8 +112,10 @@ impl Signed {
             upstream,
             judge,
         };
+        let ask = Ask::new("www.nsec.zz", RecordType::TXT);
         for server in [authority, upstream, judge] {
-            signed.wait_for(server);
+            let folder = signed.folder.path();
+            wait_for(folder, server, &ask, &["nsd", "plain", "judge"]);
         }
         Some(signed)
     }
@@ -143,27 +129,6 @@ impl Signed {
     pub(crate) fn asked(&self, server: SocketAddr, ask: &Ask) -> Message {
         let bytes = exchange_tcp(server, &ask.bytes(), PATIENCE).expect("an answer");
         Message::from_vec(&bytes).expect("an answer that parses")
-    }
-
-    fn wait_for(&self, server: SocketAddr) {
-        let start = clock();
-        let ask = Ask::new("www.nsec.zz", RecordType::TXT).bytes();
-        let good = || {
-            let answer = exchange_udp(server, &ask, Duration::from_millis(50))?;
-            let answer = Message::from_vec(&answer).ok()?;
-            (answer.metadata.response_code == ResponseCode::NoError).then_some(())
-        };
-        while good().is_none() {
-            let said = ["nsd", "plain", "judge"].map(|name| {
-                fs::read_to_string(self.folder.path().join(format!("{name}.log")))
-                    .unwrap_or_default()
-            });
-            assert!(
-                start.elapsed() < PATIENCE,
-                "{server} does not answer: {}",
-                said.concat()
-            );
-        }
     }
 }
 
@@ -214,6 +179,7 @@ fn sign_all(folder: &Path) -> Vec<String> {
     names
 }
 
+/// The file of a zone; the signed one has `.signed` behind it.
 fn file(zone: &str) -> &str {
     match zone {
         "." => "root",
@@ -232,22 +198,22 @@ fn write_zone(folder: &Path, zone: &str, records: &str) {
 }
 
 /// Signs a zone with a new key and gives its DS.
-fn sign(folder: &Path, zone: &str, algorithm: &str, options: &[&str]) -> String {
+pub(crate) fn sign(folder: &Path, zone: &str, algorithm: &str, options: &[&str]) -> String {
     let origin = if zone == "." {
         ".".to_owned()
     } else {
         format!("{zone}.")
     };
-    let output = run(
+    let key = output(
         folder,
         "ldns-keygen",
         &["-a", algorithm, "-b", "2048", "-k", &origin],
     );
-    let key = output.trim();
+    let key = key.trim();
     let signed = format!("{}.signed", file(zone));
     let mut arguments = options.to_vec();
     arguments.extend(["-o", &origin, "-f", &signed, file(zone), key]);
-    run(folder, "ldns-signzone", &arguments);
+    output(folder, "ldns-signzone", &arguments);
     let ds = fs::read_to_string(folder.join(format!("{key}.ds"))).expect("the DS");
     ds.trim().to_owned()
 }
@@ -257,84 +223,4 @@ fn edit(folder: &Path, zone: &str, change: impl Fn(&str) -> Option<String>) {
     let text = fs::read_to_string(&path).expect("a signed zone");
     let lines: Vec<String> = text.lines().filter_map(change).collect();
     fs::write(path, lines.join("\n") + "\n").expect("a signed zone");
-}
-
-fn run(folder: &Path, tool: &str, arguments: &[&str]) -> String {
-    let output = Command::new(tool)
-        .args(arguments)
-        .current_dir(folder)
-        .output();
-    let output = output.expect("the tool runs");
-    assert!(output.status.success(), "{tool} {arguments:?}: {output:?}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// Ports that were free a moment ago: these servers cannot be told to pick one and say which.
-fn ports() -> [SocketAddr; 3] {
-    let bound = [(); 3].map(|()| {
-        loop {
-            let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-            let address = tcp.local_addr().expect("bound");
-            if let Ok(udp) = UdpSocket::bind(address) {
-                break (tcp, udp, address);
-            }
-        }
-    });
-    bound.map(|(_, _, address)| address)
-}
-
-fn nsd(folder: &Path, at: SocketAddr, zones: &[String]) -> Daemon {
-    let here = folder.display();
-    let mut config = format!(
-        "server:\n  ip-address: {}@{}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{here}\"\n  database: \"\"\n  \
-         pidfile: \"{here}/nsd.pid\"\n  xfrdfile: \"{here}/xfrd.state\"\n  zonelistfile: \"{here}/zone.list\"\n  \
-         xfrdir: \"{here}\"\n  rrl-ratelimit: 0\n  server-count: 1\nremote-control:\n  control-enable: no\n",
-        at.ip(),
-        at.port()
-    );
-    for zone in zones {
-        let file = file(zone);
-        writeln!(
-            config,
-            "zone:\n  name: \"{zone}\"\n  zonefile: \"{file}.signed\""
-        )
-        .expect("text");
-    }
-    fs::write(folder.join("nsd.conf"), config).expect("nsd.conf");
-    start(folder, "nsd", "nsd", &["-d", "-c", "nsd.conf"])
-}
-
-fn unbound(
-    folder: &Path,
-    name: &str,
-    authority: SocketAddr,
-    at: SocketAddr,
-    modules: &str,
-) -> Daemon {
-    let here = folder.display();
-    let config = format!(
-        "server:\n  interface: {}@{}\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  directory: \"{here}\"\n  \
-         pidfile: \"{here}/{name}.pid\"\n  use-syslog: no\n  do-not-query-localhost: no\n  qname-minimisation: no\n  \
-         aggressive-nsec: no\n  num-threads: 1\n  {modules}\nremote-control:\n  control-enable: no\n\
-         forward-zone:\n  name: \".\"\n  forward-addr: {}@{}\n",
-        at.ip(),
-        at.port(),
-        authority.ip(),
-        authority.port()
-    );
-    let file = format!("{name}.conf");
-    fs::write(folder.join(&file), config).expect("unbound.conf");
-    start(folder, name, "unbound", &["-d", "-c", &file])
-}
-
-fn start(folder: &Path, name: &str, program: &str, arguments: &[&str]) -> Daemon {
-    let log = File::create(folder.join(format!("{name}.log"))).expect("a log");
-    let child = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn();
-    Daemon(child.expect("the server starts"))
 }
