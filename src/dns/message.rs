@@ -11,6 +11,8 @@ use crate::resolve::{Answer, ExtendedError, Question, ResolveError};
 
 /// Extended DNS Errors that we give (RFC 8914 section 4 and its registry).
 pub(super) mod ede {
+    /// Stale Answer and Stale NXDOMAIN Answer, which `resolve` says.
+    pub(in crate::dns) const STALE: [u16; 2] = [3, 19];
     /// Forged Answer.
     pub(in crate::dns) const FORGED: u16 = 4;
     /// Blocked.
@@ -149,6 +151,7 @@ impl Draft {
             _ if self.steered => "steered",
             _ if self.rebound => "rebind",
             _ if self.withheld => "withheld",
+            _ if self.rcode == ResponseCode::ServFail => "failed",
             Source::Local => "local",
             Source::Outside => "passed",
             Source::Nobody if self.rcode == ResponseCode::NoError => "special",

@@ -31,10 +31,11 @@ use super::svcb;
 use super::truth::Truth;
 use super::withhold::{chain_end, fallback_soa, no_data, scrub, soa_for, type_covered, withhold};
 use crate::config::Aaaa;
-use crate::resolve::{Answer, ResolveError};
+use crate::resolve::{Answer, ExtendedError, ResolveError};
 use crate::steer::{Route, When};
 
-/// How long the SOA of a withheld answer may take; the client waits for it. Then there is the fallback.
+/// How long the SOA of a withheld answer may take; the client waits for it. Then there is the fallback. Nobody waits where
+/// the servers are known not to answer, or have just kept the answer itself waiting: then the cache has it or not.
 const SOA_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client may remember that ANY has no other answer, in seconds (RFC 8482 section 4.2).
 const ANY_TTL: u32 = 3600;
@@ -192,9 +193,9 @@ impl<T: Truth> Outside<'_, T> {
         if action(RecordType::A, Aaaa::Withhold, when, known) == Action::LocalData {
             let truths = [&learnt.ipv4, &learnt.ipv6];
             let truths = truths.into_iter().flatten().flatten();
-            let ttl = self.ttl(truths.flat_map(|truth| &truth.answers));
-            let gate = RData::A(A(self.view.gate));
-            return Ok(self.steered(Record::from_rdata(self.name.clone(), ttl, gate)));
+            let ttl = self.ttl(truths.clone().flat_map(|truth| &truth.answers));
+            let gate = Record::from_rdata(self.name.clone(), ttl, RData::A(A(self.view.gate)));
+            return Ok(self.steered(gate, truths));
         }
         let ipv4 = match learnt.ipv4 {
             Some(truth) => truth?,
@@ -218,14 +219,14 @@ impl<T: Truth> Outside<'_, T> {
                 && !self.is_no_data(&truth, RecordType::AAAA),
         };
         if action(RecordType::AAAA, aaaa, when, known) == Action::NoData {
-            let soa = self.soa(&truth.answers, &truth.authorities).await;
+            let soa = self.soa_of(&truth).await;
             return Ok(withhold(truth.into(), soa));
         }
         let lacks_soa = truth.rcode == ResponseCode::NoError
             && records_of(&truth, RecordType::AAAA).next().is_none()
             && !truth.authorities.iter().any(is_soa);
         if lacks_soa {
-            let soa = self.soa(&truth.answers, &truth.authorities).await;
+            let soa = self.soa_of(&truth).await;
             return Ok(no_data(truth.into(), soa));
         }
         Ok(self.tell(truth).await)
@@ -257,9 +258,13 @@ impl<T: Truth> Outside<'_, T> {
             self.view.steer_ttl,
         );
         match ours {
-            Some(record) => Ok(self.steered(record)),
+            Some(record) => {
+                let others = [&learnt.ipv4, &learnt.ipv6];
+                let others = others.into_iter().flatten().flatten();
+                Ok(self.steered(record, others.chain([&truth])))
+            }
             None => {
-                let soa = self.soa(&truth.answers, &truth.authorities).await;
+                let soa = self.soa_of(&truth).await;
                 Ok(no_data(truth.into(), soa).because(ede::FORGED, "the gate does not carry this"))
             }
         }
@@ -358,7 +363,13 @@ impl<T: Truth> Outside<'_, T> {
         if !before || asked(&draft.answers) {
             return draft;
         }
-        let soa = self.soa(&draft.answers, &draft.authorities).await;
+        let Draft {
+            answers,
+            authorities,
+            extended_errors,
+            ..
+        } = &draft;
+        let soa = self.soa(answers, authorities, extended_errors).await;
         if draft.rebound {
             no_data(draft, soa)
         } else {
@@ -366,9 +377,15 @@ impl<T: Truth> Outside<'_, T> {
         }
     }
 
-    fn steered(&self, record: Record) -> Draft {
-        let mut draft =
-            Draft::empty(ResponseCode::NoError).because(ede::FORGED, "leads to the gate");
+    /// Our own record, with what was said about the truths that it rests on: they may be stale.
+    fn steered<'r>(&self, record: Record, truths: impl Iterator<Item = &'r Answer>) -> Draft {
+        let mut draft = Draft::empty(ResponseCode::NoError);
+        for error in truths.flat_map(|truth| &truth.extended_errors) {
+            if !draft.extended_errors.contains(error) {
+                draft.extended_errors.push(error.clone());
+            }
+        }
+        draft.say(ede::FORGED, "leads to the gate");
         draft.answers.push(record);
         draft.steered = true;
         draft
@@ -380,15 +397,38 @@ impl<T: Truth> Outside<'_, T> {
         records.map(|record| record.ttl).fold(longest, u32::min)
     }
 
-    /// The SOA of the zone where the chain of an answer ends: the real one if it can be had in time.
-    async fn soa(&self, answers: &[Record], authorities: &[Record]) -> Record {
+    async fn soa_of(&self, truth: &Answer) -> Record {
+        let Answer {
+            answers,
+            authorities,
+            extended_errors,
+            ..
+        } = truth;
+        self.soa(answers, authorities, extended_errors).await
+    }
+
+    /// The SOA of the zone where the chain of an answer ends: the real one if it can be had in time. `said` is what was
+    /// said about that answer.
+    async fn soa(
+        &self,
+        answers: &[Record],
+        authorities: &[Record],
+        said: &[ExtendedError],
+    ) -> Record {
         let end = chain_end(self.name, answers);
         let known = soa_for(&end, authorities);
         if let Some(soa) = known {
             return soa;
         }
-        let lookup = self.lookup(&end, RecordType::SOA);
-        let asked = match tokio::time::timeout(SOA_PATIENCE, lookup).await {
+        let question = self.asked.question(&end, RecordType::SOA);
+        let in_vain = is_stale(said) || self.view.resolver.known_dead(&question);
+        let patience = if in_vain {
+            Duration::ZERO
+        } else {
+            SOA_PATIENCE
+        };
+        let lookup = self.view.resolver.lookup(&question);
+        let asked = match tokio::time::timeout(patience, lookup).await {
             Ok(Ok(answer)) => soa_for(&end, answer.answers.iter().chain(&answer.authorities)),
             Ok(Err(_)) | Err(_) => None,
         };
@@ -401,6 +441,11 @@ fn records_of(answer: &Answer, record_type: RecordType) -> impl Iterator<Item = 
         .answers
         .iter()
         .filter(move |record| record.record_type() == record_type)
+}
+
+fn is_stale(said: &[ExtendedError]) -> bool {
+    let stale = |error: &ExtendedError| ede::STALE.contains(&error.code);
+    said.iter().any(stale)
 }
 
 fn is_soa(record: &Record) -> bool {

@@ -19,6 +19,11 @@ pub trait Truth: Send + Sync + 'static {
     fn holds(&self, _question: &Question) -> bool {
         false
     }
+
+    /// Whether nobody who could be asked is known to answer now.
+    fn known_dead(&self, _question: &Question) -> bool {
+        false
+    }
 }
 
 impl Truth for Resolver {
@@ -31,5 +36,9 @@ impl Truth for Resolver {
 
     fn holds(&self, question: &Question) -> bool {
         Self::holds(self, question)
+    }
+
+    fn known_dead(&self, question: &Question) -> bool {
+        Self::known_dead(self, question)
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::cache::Remembered;
-use super::{Answer, Known, Question, Resolver};
+use super::{Answer, Known, Question, Resolver, now as clock};
 
 /// How long who can be told a stale answer waits for a newer one (RFC 8767 section 5, "client response timer").
 const PATIENCE: Duration = Duration::from_millis(1800);
@@ -47,8 +47,12 @@ impl Resolver {
         now: Instant,
     ) -> Answer {
         let remembered = self.failures.of(question, now);
+        let hopeless = || {
+            self.upstreams.load().known_dead(question)
+                || self.failures.was_in_vain(&question.name, now)
+        };
         let patience = match remembered {
-            Remembered::Nothing if !self.upstreams.load().known_dead(question) => PATIENCE,
+            Remembered::Nothing if !hopeless() => PATIENCE,
             _ => Duration::ZERO,
         };
         if !matches!(remembered, Remembered::Failed(_)) {
@@ -58,8 +62,12 @@ impl Resolver {
                 if let Err(error) = self.flights.begin(question, start) {
                     self.refused(question, error);
                 }
-            } else if let Ok(Ok(newer)) = timeout(patience, self.ask(question)).await {
-                return newer;
+            } else {
+                match timeout(patience, self.ask(question)).await {
+                    Ok(Ok(newer)) => return newer,
+                    Ok(Err(_)) => {}
+                    Err(_) => self.failures.in_vain(&question.name, clock()),
+                }
             }
         }
         self.metrics.cache_stale.inc();

@@ -28,6 +28,9 @@ const IN_A_ROW: Duration = Duration::from_secs(30);
 /// How long after a failure nobody waits for the servers who can be told a stale answer (RFC 8767 section 5, "failure
 /// recheck timer"); they are asked meanwhile.
 const RECHECK: Duration = Duration::from_secs(10);
+/// How long after somebody has waited in vain for a newer answer nobody waits for others of the same name: what a client
+/// is told may rest on several.
+const IN_VAIN: Duration = Duration::from_secs(2);
 /// What of a server's texts is remembered, in bytes of each and in number.
 const TEXT: (usize, usize) = (256, 4);
 
@@ -36,6 +39,7 @@ const TEXT: (usize, usize) = (256, 4);
 pub(in super::super) struct Failures {
     halves: Mutex<Halves>,
     count: AtomicUsize,
+    in_vain: Mutex<HashMap<Name, Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +132,23 @@ impl Failures {
         halves.old.retain(|question, _| !matches(&question.name));
         self.recount(&halves);
         before - halves.len()
+    }
+
+    /// Somebody has waited in vain for a newer answer about a name.
+    pub(in super::super) fn in_vain(&self, name: &Name, now: Instant) {
+        let mut names = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= HALF {
+            names.retain(|_, since| *since + IN_VAIN > now);
+        }
+        if names.len() < HALF {
+            names.insert(name.clone(), now);
+        }
+    }
+
+    /// Whether that was a moment ago.
+    pub(in super::super) fn was_in_vain(&self, name: &Name, now: Instant) -> bool {
+        let names = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(name).is_some_and(|since| *since + IN_VAIN > now)
     }
 
     fn recount(&self, halves: &Halves) {
