@@ -120,12 +120,14 @@ impl<T: Truth> Handler<T> {
             None => some_client(&view),
         };
         let types = record_type.map_or_else(|| TYPES.to_vec(), |only| vec![only]);
-        let outside = known_here(&view, name).is_none();
+        // The three types go the same way.
+        let known_by = known_here(&view, name, record_type.unwrap_or(RecordType::A));
+        let outside = known_by.is_none();
         let mut explanation = Explanation {
             name: shown(name),
             client: client.to_string(),
             client_from,
-            known_by: known_here(&view, name)
+            known_by: known_by
                 .unwrap_or_else(|| "upstreams: the name is not one of ours".to_owned()),
             truth: Vec::new(),
             steering: outside.then(|| steering(&view, client, name)),
@@ -221,7 +223,7 @@ fn the_truth<T>(
             if answer
                 .extended_errors
                 .iter()
-                .any(|error| matches!(error.code, 3 | 19))
+                .any(|error| ede::STALE.contains(&error.code))
             {
                 why = "stale: from the cache, after its end".to_owned();
             }

@@ -14,6 +14,7 @@ mod collect;
 mod data;
 mod from_hosts;
 mod from_leases;
+mod holder;
 mod host_names;
 mod hosts;
 mod key;
@@ -39,6 +40,7 @@ use hickory_proto::{
 
 use self::collect::Collected;
 pub use self::from_leases::{LeaseNames, Leases};
+pub(super) use self::holder::Holder;
 pub use self::host_names::HostNames;
 pub(super) use self::key::Key;
 use self::lookup::{Found, Zone, targets};

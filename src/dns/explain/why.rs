@@ -10,30 +10,29 @@ use crate::config::{Aaaa, Rule, RuleSteer};
 use crate::dns::{
     handler::View,
     line::shown,
-    message::{Asked, Draft},
+    local::Holder,
+    message::{Asked, Draft, Source},
     pipeline,
     special::Special,
 };
 use crate::steer::{When, Why};
 
-/// Which part of the gate knows a name by itself.
-pub(super) fn known_here<T>(view: &View<T>, name: &Name) -> Option<String> {
-    if let Some(special) = pipeline::special_here(view, name, RecordType::A) {
+/// Which part of the gate knows a name by itself, for a question of this type.
+pub(super) fn known_here<T>(
+    view: &View<T>,
+    name: &Name,
+    record_type: RecordType,
+) -> Option<String> {
+    if let Some(special) = pipeline::special_here(view, name, record_type) {
         return Some(format!("the list of special names: {}", meaning(special)));
     }
-    if !view.local.owns(name, RecordType::A) {
+    if !view.local.owns(name, record_type) {
         return None;
     }
-    let labels = name.iter().count();
-    let origin = (0..=labels)
-        .rev()
-        .map(|labels| name.trim_to(labels))
-        .find(|above| {
-            let answer = view.local.answer(above, RecordType::SOA);
-            answer.is_some_and(|answer| answer.answers.iter().any(|soa| soa.name == *above))
-        });
-    Some(match origin {
-        Some(origin) => format!("local data: the zone {}", shown(&origin)),
+    Some(match view.local.holder(name, record_type) {
+        Some(Holder::Zone(origin)) => format!("local data: the zone {}", shown(&origin)),
+        Some(Holder::Hosts(file)) => format!("local data: the hosts file {}", file.display()),
+        Some(Holder::Leases(file)) => format!("local data: the lease file {}", file.display()),
         None => "local data".to_owned(),
     })
 }
@@ -192,6 +191,7 @@ pub(super) fn why<T>(
 ) -> String {
     let name = &asked.query.name;
     let record_type = asked.query.query_type;
+    let known_by_us = draft.source == Source::Local;
     if !view.networks.contains(client) {
         return "the client is in none of lan.networks".to_owned();
     }
@@ -209,7 +209,10 @@ pub(super) fn why<T>(
             "told without its IPv6 hints, as AAAA is withheld".to_owned()
         }
         "withheld" => format!("AAAA is withheld: {}", aaaa(view, client, name).why),
-        _ if draft.rcode == ResponseCode::ServFail => "no upstream gave an answer".to_owned(),
+        "failed" if known_by_us => {
+            format!("told by {known_by}, but its aliases do not end in an answer")
+        }
+        "failed" => "no upstream gave an answer".to_owned(),
         _ if draft.rcode == ResponseCode::NXDomain => "there is no such name".to_owned(),
         _ if matches!(
             record_type,

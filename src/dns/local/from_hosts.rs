@@ -32,6 +32,7 @@ pub(super) fn read(
         more: 0,
     };
     for (file, bytes) in files {
+        reader.names.begin(file);
         for (line, entry) in hosts::entries(bytes) {
             match entry {
                 Ok(entry) => reader.entry(file, line, &entry),

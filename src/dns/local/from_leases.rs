@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hickory_proto::rr::Name;
 
@@ -33,7 +33,7 @@ const RESERVED: &[&str] = &[
 /// The leases of all files.
 #[derive(Debug, Default)]
 pub struct Leases {
-    leases: Vec<Lease>,
+    files: Vec<(PathBuf, Vec<Lease>)>,
     strange: usize,
 }
 
@@ -56,7 +56,8 @@ impl Leases {
         for (file, bytes) in files {
             match leases::read(bytes) {
                 Some(read) => {
-                    all.leases.extend(read.leases.into_values());
+                    let leases = read.leases.into_values().collect();
+                    all.files.push((file.clone(), leases));
                     all.strange += read.strange;
                 }
                 None => problems.push(ZoneProblem {
@@ -81,8 +82,10 @@ impl Leases {
     pub fn names(&self, now: u64, domain: &Name, reserved: &HashSet<String>) -> LeaseNames {
         let mut made = LeaseNames::default();
         // One address of each family for a name.
-        let mut newest: HashMap<(Name, bool), &Lease> = HashMap::new();
-        for lease in &self.leases {
+        let mut newest: HashMap<(Name, bool), (&Path, &Lease)> = HashMap::new();
+        let files = self.files.iter();
+        let all = files.flat_map(|(file, leases)| leases.iter().map(move |lease| (file, lease)));
+        for (file, lease) in all {
             if let Some(until) = lease.until {
                 if until <= now {
                     continue;
@@ -96,13 +99,17 @@ impl Leases {
             newest
                 .entry((name, lease.address.is_ipv4()))
                 .and_modify(|held| {
-                    if lease.since >= held.since {
-                        *held = lease;
+                    if lease.since >= held.1.since {
+                        *held = (file, lease);
                     }
                 })
-                .or_insert(lease);
+                .or_insert((file, lease));
         }
-        for ((name, _), lease) in newest {
+        let mut newest: Vec<_> = newest.into_iter().collect();
+        // In the order of the files: each is begun once.
+        newest.sort_by_key(|(_, (file, _))| *file);
+        for ((name, _), (file, lease)) in newest {
+            made.names.begin(file);
             if is_of_a_host(lease.address) && made.names.tell(&name, Some(lease.address), domain) {
                 made.names.point(lease.address, &name);
             } else {

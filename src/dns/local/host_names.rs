@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hickory_proto::rr::Name;
 
@@ -19,6 +19,8 @@ const MAX_ADDRESSES: usize = 32;
 pub struct HostNames {
     names: HashMap<Box<[u8]>, Node>,
     pointers: BTreeMap<IpAddr, Name>,
+    /// The files that were read, the one that is being read last.
+    files: Vec<PathBuf>,
     /// How many of the names were told, and not only lie between a name and the domain.
     told: usize,
     most: usize,
@@ -29,6 +31,7 @@ impl Default for HostNames {
         Self {
             names: HashMap::new(),
             pointers: BTreeMap::new(),
+            files: Vec::new(),
             told: 0,
             most: MAX_NAMES,
         }
@@ -40,6 +43,8 @@ impl Default for HostNames {
 struct Node {
     addresses: Vec<IpAddr>,
     told: bool,
+    /// Which file told of it first.
+    file: u32,
 }
 
 impl HostNames {
@@ -63,6 +68,20 @@ impl HostNames {
         self.told == 0
     }
 
+    /// What is told from now on stands in this file.
+    pub(super) fn begin(&mut self, file: &Path) {
+        if self.files.last().is_none_or(|last| last != file) {
+            self.files.push(file.into());
+        }
+    }
+
+    /// The file that told of a name first.
+    pub(super) fn file(&self, key: &Key) -> Option<&Path> {
+        let node = self.names.get(key.whole()).filter(|node| node.told)?;
+        let place = usize::try_from(node.file).ok()?;
+        self.files.get(place).map(PathBuf::as_path)
+    }
+
     /// Tells of a name, with an address or without; whether there was room for it. Names between it and `domain` exist
     /// from now on, too (RFC 8020).
     pub(super) fn tell(&mut self, name: &Name, address: Option<IpAddr>, domain: &Name) -> bool {
@@ -80,6 +99,7 @@ impl HostNames {
         let node = self.names.entry(key.whole().into()).or_default();
         if !node.told {
             node.told = true;
+            node.file = u32::try_from(self.files.len().saturating_sub(1)).unwrap_or(u32::MAX);
             self.told += 1;
         }
         if let Some(address) = address

@@ -30,18 +30,18 @@ const TTL: u32 = 60;
 /// All local data. Cloning is cheap, and the clones follow the same files.
 #[derive(Clone, Debug)]
 pub struct Local {
-    zones: Zones,
-    domain: Name,
+    pub(super) zones: Zones,
+    pub(super) domain: Name,
     /// Whether files are followed: then a name that is not there now may be there soon.
     follows: bool,
-    followed: Arc<ArcSwap<Followed>>,
+    pub(super) followed: Arc<ArcSwap<Followed>>,
 }
 
 /// What may change at any moment.
 #[derive(Clone, Debug, Default)]
-struct Followed {
-    hosts: Arc<HostNames>,
-    leases: Arc<HostNames>,
+pub(super) struct Followed {
+    pub(super) hosts: Arc<HostNames>,
+    pub(super) leases: Arc<HostNames>,
 }
 
 impl From<Zones> for Local {
@@ -134,7 +134,7 @@ impl Local {
     }
 
     /// What is known of a name that is in no zone.
-    fn beside_zones(&self, name: &Name, record_type: RecordType) -> Option<LocalAnswer> {
+    pub(super) fn beside_zones(&self, name: &Name, record_type: RecordType) -> Option<LocalAnswer> {
         match reverse::parse(name) {
             Some(Reverse::Address(address)) => self.pointer(name, address, record_type),
             Some(Reverse::Network(range)) => {
