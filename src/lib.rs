@@ -41,8 +41,16 @@
 //! - **origin**: the remote server that a session reaches (RFC 9110).
 //! - **truth**: what upstreams say about a name. **answer**: what a client is told.
 //! - **inbound**: how a session came in: `Connect`, `Forward`, `Tls`, `Http`.
+//! - **local data**: zones, hosts files and DHCP leases of this house. **special name**: one that a standard, or this
+//!   gate, gives a meaning of its own.
 //! - **withhold**: take AAAA out of an answer.
 //! - **steer**: point a client to the gate by DNS. **route**: `Direct` or `Gate`.
+//! - **rule**: what the administrator wants for some domains or clients; the first that matches decides.
+//! - **rebinding**: a name outside that answers with an address inside.
+//! - **stale**: told after its end, because no server gives a newer answer (RFC 8767).
+//! - **bogus**: not signed as it should be (RFC 4033). **secure**, **insecure**: likewise.
+//! - **designated resolver**: the encrypted side of a resolver, which clients can find (RFC 9462).
+//! - **explanation**: the truth about a name, what decides, and the answer, each with its reason.
 //! - **action**: what becomes of a question, in the words of RPZ: `Passthru`, `NoData`, `NxDomain`, `LocalData`, `Drop`.
 //! - **target**: what a session wants to reach: a host, which is a name or an address, and a port.
 

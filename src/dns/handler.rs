@@ -320,7 +320,9 @@ impl<T: Truth> Handler<T> {
                     Standing::New | Standing::Good => ResponseCode::NoError,
                     Standing::Bad => ResponseCode::BADCOOKIE,
                 };
-                shape::reply(metadata, None, edns, Draft::empty(rcode))
+                let draft = Draft::empty(rcode);
+                saw(&draft);
+                shape::reply(metadata, None, edns, draft)
             }
             Screened::Chaos(query) => {
                 let own = &view.own;

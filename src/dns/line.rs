@@ -104,6 +104,7 @@ pub(super) fn rcode(code: ResponseCode) -> String {
         ResponseCode::NotImp => "NOTIMP".to_owned(),
         ResponseCode::Refused => "REFUSED".to_owned(),
         ResponseCode::BADVERS => "BADVERS".to_owned(),
+        ResponseCode::BADCOOKIE => "BADCOOKIE".to_owned(),
         other => format!("RCODE{}", u16::from(other)),
     }
 }

@@ -33,7 +33,8 @@ pub struct QueryLine {
     pub record_type: String,
     /// The response code.
     pub rcode: String,
-    /// What was done: `passed`, `withheld`, `steered`, `local`, `special`, `refused` or `rebind`.
+    /// What was done: `passed`, `withheld`, `steered`, `local`, `special`, `rebind`, `failed` or
+    /// `refused`.
     pub done: &'static str,
     /// The first addresses of the answer, or how many records it has.
     pub answer: String,
