@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Queried, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 
+use super::read::read_message;
 use crate::config::Transport;
 use crate::resolve::Question;
 
@@ -179,7 +180,7 @@ pub(super) fn judge(sent: &[u8], reply: &[u8]) -> Verdict {
     if flags0 & 0x02 != 0 {
         return Verdict::Truncated;
     }
-    match Message::from_vec(&undisguised(reply, asked.len())) {
+    match read_message(&undisguised(reply, asked.len())) {
         Ok(message) => Verdict::Answer(Box::new(message)),
         Err(error) => Verdict::Garbled(error.to_string()),
     }

@@ -8,6 +8,7 @@ mod exchange;
 mod link;
 mod message;
 mod random;
+mod read;
 mod stream;
 #[cfg(test)]
 mod tests;

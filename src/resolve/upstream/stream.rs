@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::io_text;
 use super::message::{Query, Verdict, judge, keepalive};
 use super::random::Random;
+use super::read::read_message;
 
 /// Queries that wait to be written; more wait to be among them.
 const WRITE_QUEUE: usize = 64;
@@ -203,7 +204,7 @@ impl Driver {
             Verdict::Garbled(error) => Err(StreamError::Malformed(error)),
             // The question went out in lower case; what comes back is the same name.
             Verdict::OtherCase => {
-                Message::from_vec(bytes).map_err(|error| StreamError::Malformed(error.to_string()))
+                read_message(bytes).map_err(|error| StreamError::Malformed(error.to_string()))
             }
             Verdict::Answer(message) => Ok(*message),
         };

@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::message::{Query, Verdict, judge};
 use super::random::Random;
+use super::read::read_message;
 use super::{AskError, io_failure};
 
 /// How often a query is sent at most, and so how many sockets it has.
@@ -128,7 +129,7 @@ async fn listen(
             Verdict::Truncated => return Ok(Reply::Truncated),
             Verdict::Garbled(_) if length > MAX_DATAGRAM => return Ok(Reply::Truncated),
             Verdict::OtherCase if manner.disguise => return Ok(Reply::OtherCase),
-            Verdict::OtherCase => match Message::from_vec(&buffer[..length]) {
+            Verdict::OtherCase => match read_message(&buffer[..length]) {
                 Ok(message) => return Ok(Reply::Answer(Box::new(message))),
                 Err(error) => note(garbled, error.to_string()),
             },
