@@ -31,6 +31,10 @@ use crate::web::{self, AdminHandle, Control as _, Flush, Readiness, Site};
 /// How long sessions may go on after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long questions that are open may take to be answered after that: a silent upstream, or a client that does not
+/// read, must not hold up the stop.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// How long sessions that were ended may take to say so.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -300,7 +304,8 @@ impl Running {
         self.proxy.stop();
     }
 
-    /// Stops: takes no more sessions, lets those that run end for ten seconds or until `hurry`, then ends them.
+    /// Stops: takes no more sessions, lets those that run end for ten seconds or until `hurry`, then ends them. DNS
+    /// goes on until then, and answers what is open within a second more.
     pub async fn stop(mut self, hurry: impl Future<Output = ()>) -> StopReport {
         self.refuse_more();
         let drained = tokio::select! {
@@ -314,7 +319,11 @@ impl Running {
             .ok();
         self.stop_dns.cancel();
         self.stop_web.cancel();
-        while self.parts.join_next().await.is_some() {}
+        let ended = async { while self.parts.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_ANSWERS, ended).await.is_err() {
+            tracing::debug!("questions and connections that were open still are ended");
+            self.parts.shutdown().await;
+        }
         if let Some(admin) = self.admin.take() {
             admin.stop();
         }

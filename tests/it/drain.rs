@@ -1,14 +1,15 @@
 //! The stop: new sessions are refused, those in progress finish, and the next start finds its ports.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Ask, Gate, Origin, READY, Service, Setup, Upstream, clock, connect, read_response, tunnel,
+    Ask, Gate, Origin, READY, Reply, Service, Setup, Upstream, clock, connect, read_response,
+    tunnel,
 };
 
 fn home() -> (Upstream, Gate, Origin) {
@@ -101,6 +102,26 @@ fn a_session_that_does_not_finish_is_cut_after_ten_seconds() {
     let log = gate.log_text();
     let last_line = log.find("ended=\"cut\"").expect("the session has its line");
     assert!(last_line < log.find("stopped").unwrap(), "{log}");
+}
+
+#[test]
+fn a_question_that_nobody_answers_does_not_hold_up_the_stop() {
+    let upstream = Upstream::start();
+    upstream.otherwise(Reply::silence());
+    let setup = Setup::new(&upstream).set("dns.upstream.timeout", "\"9s\"");
+    let mut gate = Gate::start(&setup);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let packet = Ask::new("www.example", RecordType::A).bytes();
+    socket.send_to(&packet, gate.addr("dns-udp")).unwrap();
+    let mut stream = connect(gate.addr("dns-tcp"));
+    let length = u16::try_from(packet.len()).unwrap().to_be_bytes();
+    stream.write_all(&[&length[..], &packet].concat()).unwrap();
+    upstream.wait_for("www.example", RecordType::A);
+    let begun = clock();
+    gate.signal(Signal::SIGTERM);
+    assert_eq!(gate.wait_for_exit().code(), Some(0));
+    let elapsed = begun.elapsed();
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
 }
 
 #[test]
