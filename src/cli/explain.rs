@@ -14,10 +14,15 @@ use crate::telemetry::{chain, colour};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-JSON has these keys: name, client, client-from, known-by; truth and answers, lists of {type, rcode, authentic, cached
-(truth only), done, records, authority, extended-errors, why}, where a record is {name, ttl, type, data} and an extended error {code, text};
-steering and aaaa, null or {verdict, by, why}; session, {target, addresses-from, attempts: [{address, family}],
-refused: [{address, why}], failures}. `done` is passed, withheld, steered, rebind, local, special, failed or refused.
+JSON has these keys:
+  name, client, client-from, known-by
+  truth, answers   lists of {type, rcode, authentic, cached (truth only), done, records,
+                   authority, extended-errors, why}; a record is {name, ttl, type, data},
+                   an extended error {code, text}
+  steering, aaaa   null or {verdict, by, why}
+  session          {target, addresses-from, attempts: [{address, family}],
+                   refused: [{address, why}], failures}
+`done` is passed, withheld, steered, rebind, local, special, failed or refused.
 
 Examples: sekisho explain www.example.com
           sekisho explain www.example.com AAAA --client 192.168.1.50 --json")]
