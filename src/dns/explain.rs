@@ -15,7 +15,7 @@ use super::message::{Asked, ClientEdns, Draft, ede};
 use super::truth::Truth;
 use super::{pipeline, shape};
 use crate::resolve::{Answer, ExtendedError, ResolveError};
-use why::{aaaa, known_here, steering, why};
+use why::{aaaa, known_here, known_outside, steering, why};
 
 /// What is explained where nobody named a type.
 const TYPES: [RecordType; 3] = [RecordType::A, RecordType::AAAA, RecordType::HTTPS];
@@ -127,8 +127,7 @@ impl<T: Truth> Handler<T> {
             name: shown(name),
             client: client.to_string(),
             client_from,
-            known_by: known_by
-                .unwrap_or_else(|| "upstreams: the name is not one of ours".to_owned()),
+            known_by: known_by.unwrap_or_else(|| known_outside(&view, name)),
             truth: Vec::new(),
             steering: outside.then(|| steering(&view, client, name)),
             aaaa: outside.then(|| aaaa(&view, client, name)),
@@ -290,6 +289,7 @@ fn visible(character: char) -> impl Iterator<Item = char> {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::forwarded::Forwarded;
     use super::super::local::Zones;
     use super::super::testing::{World, config, name, view};
     use super::*;
@@ -393,12 +393,48 @@ mod tests {
         for (owner, done, known_by) in [
             ("gate.home.arpa.", "local", "the zone home.arpa"),
             ("wpad.", "special", "special names: the gate"),
+            ("_dns.resolver.arpa.", "special", "designated resolvers"),
             ("a.test.", "special", "never looked up"),
         ] {
             let told = explained(&config, owner, RecordType::A).await;
             assert_eq!(told.answers[0].done, done, "{told:#?}");
             assert!(told.known_by.contains(known_by), "{told:#?}");
             assert!(told.truth.is_empty() && told.steering.is_none() && told.aaaa.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_outside_is_known_by_the_servers_of_its_domain() {
+        let mut world = view(
+            &config(Mode::Off, Names::All),
+            Zones::default(),
+            World::new(ZONE),
+        );
+        world.forwarded = Forwarded::of(&["example.", "corp.example.", "168.192.in-addr.arpa."]);
+        let handler = Handler::new(world, Arc::new(Metrics::new()));
+        for (owner, known_by) in [
+            (
+                "both.example.",
+                "upstreams: the servers of example (dns.upstream.zone)",
+            ),
+            (
+                "x.corp.example.",
+                "upstreams: the servers of corp.example (dns.upstream.zone)",
+            ),
+            (
+                "9.1.168.192.in-addr.arpa.",
+                "upstreams: the servers of 168.192.in-addr.arpa (dns.upstream.zone)",
+            ),
+            (
+                "www.test.invalid.",
+                "the list of special names: never looked up outside (RFC 6761, 6762, 7686)",
+            ),
+            ("other.", "upstreams: the name is not one of ours"),
+        ] {
+            let told = handler
+                .explain(&name(owner), Some(RecordType::PTR), None)
+                .await;
+            assert_eq!(told.known_by, known_by, "{owner}");
         }
     }
 

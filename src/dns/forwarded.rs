@@ -23,6 +23,12 @@ impl Forwarded {
         special.yields_to_zones() && self.holds(name)
     }
 
+    /// The longest of the domains that a name lies in.
+    pub(super) fn domain(&self, name: &Name) -> Option<&Name> {
+        let domains = self.0.iter().filter(|domain| domain.zone_of(name));
+        domains.max_by_key(|domain| domain.num_labels())
+    }
+
     /// Whether a name lies in such a domain, and nothing between them is special.
     pub(super) fn holds(&self, name: &Name) -> bool {
         let apex = special::apex(name).map_or(0, Name::num_labels);

@@ -37,6 +37,17 @@ pub(super) fn known_here<T>(
     })
 }
 
+/// Who is asked for a name that no part of the gate knows.
+pub(super) fn known_outside<T>(view: &View<T>, name: &Name) -> String {
+    match view.forwarded.domain(name) {
+        Some(domain) => {
+            let domain = shown(domain);
+            format!("upstreams: the servers of {domain} (dns.upstream.zone)")
+        }
+        None => "upstreams: the name is not one of ours".to_owned(),
+    }
+}
+
 fn meaning(special: Special) -> &'static str {
     match special {
         Special::LocalAddress => "the machine that asks, itself",
