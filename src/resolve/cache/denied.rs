@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 
 use super::super::{Answer, Question};
 
@@ -45,9 +45,13 @@ impl Key {
     }
 }
 
-/// Whether an answer denies the name of its question. Behind a CNAME it would be another name.
+/// Whether an answer denies the name of its question. Behind a CNAME it would be another name, and who is asked for a
+/// DS may have been asked instead of the domain's own servers.
 pub(super) fn denies(question: &Question, answer: &Answer) -> bool {
-    answer.rcode == ResponseCode::NXDomain && answer.answers.is_empty() && !question.name.is_root()
+    answer.rcode == ResponseCode::NXDomain
+        && answer.answers.is_empty()
+        && !question.name.is_root()
+        && question.record_type != RecordType::DS
 }
 
 impl Default for Denied {

@@ -89,3 +89,22 @@ fn a_denial_that_another_answer_belies_reaches_no_further() {
     store(&cache, "b.example.", yes, now);
     assert_eq!(below(), Found::Nothing);
 }
+
+#[test]
+fn a_denial_of_a_ds_is_a_word_of_the_servers_above_and_reaches_no_further() {
+    let bounds = Bounds {
+        nxdomain_cut: true,
+        ..BOUNDS
+    };
+    let (cache, now) = (Cache::new(bounds), start());
+    let delegation = Question {
+        record_type: RecordType::DS,
+        ..question("corp.example.")
+    };
+    let (_, mut no) = denial("corp.example.", "example.");
+    let lifetime = cache.settle(&delegation, &mut no);
+    cache.insert(&delegation, Arc::new(no), lifetime, now);
+    assert!(cache.get(&delegation, now).is_some());
+    let found = cache.find(&question("a.corp.example."), || 2, now);
+    assert_eq!(found, Found::Nothing);
+}
