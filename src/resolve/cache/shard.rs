@@ -10,8 +10,9 @@ use super::super::{Answer, Question};
 
 /// Places that the hand looks ahead for one that holds nothing of use, before one that holds must give way.
 const LOOK_AHEAD: usize = 32;
-/// One answer takes at most this part of the memory, so that a few large ones do not push out thousands ..
-const LARGEST_PART: usize = 64;
+/// One answer takes at most this part of the memory, so that a few large ones do not push out thousands. Of the default
+/// memory it is enough for the longest message ..
+const LARGEST_PART: usize = 6;
 /// .. or this much, where memory is small, but never more than half.
 const LARGEST_LEAST: usize = 16 << 10;
 /// Shorter lives than this are not worth asking for before their end.

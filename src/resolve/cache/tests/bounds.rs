@@ -37,6 +37,29 @@ fn the_memory_is_bounded_and_a_few_large_answers_do_not_push_out_thousands() {
 }
 
 #[test]
+fn any_message_of_64_kib_has_room_by_default() {
+    let bounds = Bounds {
+        entries: 100_000,
+        bytes: 128 << 20,
+        ..BOUNDS
+    };
+    let (cache, now) = (Cache::new(bounds), start());
+    // An owner that is a pointer takes 2 bytes, an address 14 more; a text of one letter 1 more of its own.
+    let addresses = large("a.example.", 65_535 / 16);
+    store(&cache, "a.example.", addresses, now);
+    assert!(cache.get(&question("a.example."), now).is_some());
+    let texts = Question {
+        record_type: RecordType::TXT,
+        ..question("t.example.")
+    };
+    let data = RData::TXT(TXT::new(vec!["x".to_owned(); 65_535 / 2]));
+    let record = Record::from_rdata(name("t.example."), 600, data);
+    let answer = Arc::new(answer(vec![record], vec![]));
+    cache.insert(&texts, answer, Duration::from_secs(600), now);
+    assert!(cache.get(&texts, now).is_some());
+}
+
+#[test]
 fn a_newer_answer_that_is_not_kept_still_takes_the_older_one_away() {
     let (cache, now) = (Cache::new(BOUNDS), start());
     let too_large = large("a.example.", 4000);
