@@ -603,6 +603,12 @@ async fn a_server_without_edns_is_asked_without() {
     .await;
     let resolver = resolver(&[server.on(Transport::Udp)], TIMEOUT);
     assert_eq!(looked_up(&resolver, "a.example.").await, [address(1)]);
+    let with_do = Question {
+        dnssec_ok: true,
+        ..question("a.example.")
+    };
+    let answer = resolver.lookup(&with_do).await.unwrap();
+    assert_eq!(answer.answers.len(), 1, "without signatures");
 }
 
 #[tokio::test]

@@ -170,11 +170,9 @@ impl Client {
         let _permit = permit.map_err(|_| AskError::Overload)?;
         progress.begun = true;
         let mut message = self.send(question, true, progress).await?;
-        // A server older than EDNS says so in this way (RFC 6891 section 7).
-        if message.metadata.response_code == ResponseCode::FormErr
-            && message.edns.is_none()
-            && !question.dnssec_ok
-        {
+        // A server older than EDNS says so in this way (RFC 6891 section 7). It has no signatures; whether there must be
+        // some is for validation to say.
+        if message.metadata.response_code == ResponseCode::FormErr && message.edns.is_none() {
             message = self.send(question, false, progress).await?;
         }
         let rcode = message.metadata.response_code;
