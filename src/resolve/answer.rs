@@ -47,6 +47,7 @@ fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
         return answers;
     }
     let chain = chain(&question.name, question.record_type, &answers);
+    let is_alias = question.record_type == RecordType::CNAME;
     let mut kept: Vec<Record> = Vec::with_capacity(answers.len());
     let mut names = chain.iter().copied().peekable();
     while let Some(owner) = names.next() {
@@ -60,7 +61,8 @@ fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
                     (Some(_), _) => false,
                     (None, _) => record.record_type() == question.record_type,
                 };
-            let above = next.is_some()
+            // A CNAME may be made of a DNAME above it, which alone is signed (RFC 6672 section 5.3.1).
+            let above = (next.is_some() || is_alias)
                 && record.name != *owner
                 && record.name.zone_of(owner)
                 && (signature || record.record_type() == RecordType::DNAME);

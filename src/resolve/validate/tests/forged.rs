@@ -291,6 +291,17 @@ async fn the_cname_of_a_dname_holds_as_the_dname_does() {
             Some(code) => assert_eq!(home.code("www.moved.test.", RecordType::A).await, code),
         }
     }
+    let zones = build();
+    let mut answers = dname_of(&zones);
+    answers.push(alias("www.moved.test.", "www.secure.test."));
+    let tamper = at("www.moved.test.", RecordType::CNAME, move |message| {
+        message.metadata.response_code = ResponseCode::NoError;
+        message.authorities.clear();
+        message.answers.clone_from(&answers);
+    });
+    let home = home_with(zones, tamper, None).await;
+    let answer = home.ask("www.moved.test.", RecordType::CNAME).await;
+    assert!(answer.unwrap().authentic, "asked for the CNAME itself");
 }
 
 #[test]
