@@ -1,6 +1,7 @@
 //! One answer: which of its sets are signed, and whether what is not there is proved not to be (RFC 4035 section 5,
 //! RFC 5155 section 8). Called by the [`Validator`](super::Validator).
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use hickory_proto::dnssec::rdata::DNSSECRData;
@@ -13,7 +14,7 @@ use super::super::{Answer, Question, ResolveError};
 use super::denial::{Denial, Proof};
 use super::limits::MAX_SIGNERS;
 use super::reason::{Bogus, ede};
-use super::sets::{Set, Verified, Zone, sets};
+use super::sets::{Set, Verified, Zone, depth, sets};
 use super::walk::Walk;
 
 /// What an answer is worth.
@@ -105,7 +106,8 @@ impl Walk<'_> {
         &mut self,
         set: &Set<'_>,
     ) -> Result<Option<(Verified, Arc<Zone>)>, ResolveError> {
-        let Some(anchor) = self.validator.anchor(set.name) else {
+        let home = at_home(set.name, set.record_type);
+        let Some(anchor) = self.validator.anchor(&home) else {
             return Ok(None);
         };
         let mut failure: Option<ResolveError> = None;
@@ -131,7 +133,7 @@ impl Walk<'_> {
         if let Some(failure) = failure {
             return Err(failure);
         }
-        match self.zone_of(&at_home(set.name, set.record_type)).await? {
+        match self.zone_of(&home).await? {
             None => Ok(None),
             Some(_) => Err(set
                 .bogus(ede::SIGNATURES_MISSING, "has no signature")
@@ -148,17 +150,19 @@ impl Walk<'_> {
     ) -> Result<Security, ResolveError> {
         let end = chain_end(question, &answer.answers);
         let record_type = question.record_type;
-        let Some(anchor) = self.validator.anchor(end) else {
+        let home = at_home(end, record_type);
+        let Some(anchor) = self.validator.anchor(&home) else {
             return Ok(Security::Insecure);
         };
         let sets = sets(&answer.authorities);
-        let home = at_home(end, record_type);
         let mut signers: Vec<&Name> = Vec::new();
         for signer in sets.iter().flat_map(Set::signers) {
             if signer.zone_of(&home) && anchor.zone.zone_of(signer) && !signers.contains(&signer) {
                 signers.push(signer);
             }
         }
+        // A zone above may have signed the proof for a wildcard on the way here.
+        signers.sort_by_key(|signer| Reverse(depth(signer)));
         let mut zone = None;
         for signer in signers.iter().take(MAX_SIGNERS) {
             match self.zone_of(signer).await? {

@@ -262,6 +262,27 @@ async fn upstream_is_asked_with_do_and_cd_and_for_keys_only_once() {
 }
 
 #[tokio::test]
+async fn a_wildcard_of_one_zone_may_lead_to_what_is_not_in_a_zone_below() {
+    for chain in [Chain::Nsec, NSEC3] {
+        let mut zones = zones(chain);
+        let star = alias("*.star.test.", "www.secure.test.");
+        zones[1].records.push(star);
+        let home = home_with(zones, None, None).await;
+        let answer = home.ask("a.star.test.", RecordType::MX).await.unwrap();
+        assert!(answer.authentic && answer.answers.len() == 2, "{chain:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_ds_of_a_zone_with_an_anchor_of_its_own_is_the_parents() {
+    let zones = zones(Chain::Nsec);
+    let both = zones[0].anchor() + &zones[2].anchor();
+    let home = home_with(zones, None, Some(&both)).await;
+    let answer = home.ask("secure.test.", RecordType::DS).await.unwrap();
+    assert!(answer.authentic);
+}
+
+#[tokio::test]
 async fn no_record_outlives_its_signature() {
     let mut zones = zones(Chain::Nsec);
     zones[2].times = (-10, 100);
