@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::Question;
+use super::{Question, ResolveError};
 
 /// Exchanges in flight. Well above what clients can have in flight together, well below what memory can bear.
 pub(super) const MAX_FLIGHTS: usize = 16_384;
@@ -25,6 +25,15 @@ pub(super) enum FlightError {
     /// The task that asked has gone without a word: the runtime stops.
     #[error("the exchange was given up")]
     Lost,
+}
+
+impl From<FlightError> for ResolveError {
+    fn from(error: FlightError) -> Self {
+        match error {
+            FlightError::Full => Self::Overload(error.to_string()),
+            FlightError::Lost => Self::Unreachable(error.to_string()),
+        }
+    }
 }
 
 /// The questions in flight.

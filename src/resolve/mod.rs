@@ -260,15 +260,12 @@ impl Resolver {
 
     fn refused(&self, question: &Question, error: FlightError) -> ResolveError {
         debug!(name = %question.name, %error, "lookup refused");
-        match error {
-            FlightError::Full => {
-                let outcome = "overload";
-                let queries = &self.metrics.upstream_queries;
-                queries.get_or_create(&UpstreamLabels { outcome }).inc();
-                ResolveError::Overload(error.to_string())
-            }
-            FlightError::Lost => ResolveError::Unreachable(error.to_string()),
+        if error == FlightError::Full {
+            let outcome = "overload";
+            let queries = &self.metrics.upstream_queries;
+            queries.get_or_create(&UpstreamLabels { outcome }).inc();
         }
+        error.into()
     }
 
     /// How many labels the longest domain with servers of its own has that this name is in: what other servers say of

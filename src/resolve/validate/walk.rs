@@ -284,7 +284,7 @@ impl Walk<'_> {
                 upstreams.ask(&asked).await.map(Arc::new)
             })
             .await;
-        outcome.unwrap_or_else(|error| Err(ResolveError::Unreachable(error.to_string())))
+        outcome.unwrap_or_else(|error| Err(error.into()))
     }
 }
 
