@@ -212,11 +212,7 @@ impl Resolver {
     ///
     /// [`ResolveError`] when no server gave NOERROR or NXDOMAIN, now or a moment ago.
     pub async fn lookup(&self, question: &Question) -> Result<Answer, ResolveError> {
-        let mut question = absolute(question);
-        // What is validated has its signatures in any case, and who did not wish for them is not given them.
-        if self.validator.load().is_some() && !question.dnssec_ok {
-            question.to_mut().dnssec_ok = true;
-        }
+        let question = self.as_cached(question);
         let now = now();
         let realm = || self.realm(&question.name);
         match self.cache.load().find(&question, realm, now) {
@@ -245,8 +241,21 @@ impl Resolver {
 
     /// Whether the cache holds the answer to this very question.
     pub fn holds(&self, question: &Question) -> bool {
-        let question = absolute(question);
+        let question = self.as_cached(question);
         self.cache.load().get(&question, now()).is_some()
+    }
+
+    /// The question as it is asked and its answer kept.
+    fn as_cached<'q>(&self, question: &'q Question) -> Cow<'q, Question> {
+        let mut question = Cow::Borrowed(question);
+        if !question.name.is_fqdn() {
+            question.to_mut().name.set_fqdn(true);
+        }
+        // What is validated has its signatures in any case, and who did not wish for them is not given them.
+        if !question.dnssec_ok && self.validator.load().is_some() {
+            question.to_mut().dnssec_ok = true;
+        }
+        question
     }
 
     /// Asks upstream, with whoever asks the same just now.
@@ -386,14 +395,6 @@ enum Known {
     Nothing,
     /// An answer that is soon at its end.
     Answer,
-}
-
-fn absolute(question: &Question) -> Cow<'_, Question> {
-    let mut question = Cow::Borrowed(question);
-    if !question.name.is_fqdn() {
-        question.to_mut().name.set_fqdn(true);
-    }
-    question
 }
 
 fn count_entries(metrics: &Metrics, cache: &cache::Cache) {
