@@ -143,8 +143,8 @@ impl Resolver {
         }
     }
 
-    /// Takes other servers and bounds from now on; what is cached stays. Questions in flight end with the servers
-    /// they began with.
+    /// Takes other servers and bounds from now on. What is cached stays, but for domains that have servers of their own
+    /// now or had them, where these are others. Questions in flight end with the servers they began with.
     pub fn reconfigure(&self, dns: &Dns, trust: &Trust) {
         let Dns {
             upstream, cache, ..
@@ -154,6 +154,13 @@ impl Resolver {
             self.upstreams
                 .store(Arc::new(asked.changed(upstream, trust)));
             self.failures.forget(|_| true);
+            if let Some(validator) = self.validator.load().as_deref() {
+                validator.forget(|_| true);
+            }
+            let moved = asked.moved(upstream);
+            if !moved.is_empty() {
+                self.forget(|name| moved.iter().any(|domain| domain.zone_of(name)));
+            }
         }
         let held = self.cache.load();
         if held.bounds() != cache {
@@ -194,11 +201,15 @@ impl Resolver {
         self.forget(|_| true);
     }
 
-    /// Forgets the answers that rest on names of which `matches` is true, and their failures, and says how many there were.
-    /// What is in flight is forgotten, too: who asks from now on gets what the servers say from now on.
+    /// Forgets the answers that rest on names of which `matches` is true, and their failures, and says how many there were;
+    /// zones of such names are validated anew. What is in flight is forgotten, too: who asks from now on gets what the
+    /// servers say from now on.
     pub fn forget(&self, matches: impl Fn(&Name) -> bool) -> usize {
         self.epoch.fetch_add(1, Ordering::Relaxed);
         self.flights.forget();
+        if let Some(validator) = self.validator.load().as_deref() {
+            validator.forget(&matches);
+        }
         let cache = self.cache.load();
         let forgotten = cache.forget(&matches) + self.failures.forget(&matches);
         self.metrics.cache_flushes.inc();
@@ -379,6 +390,10 @@ impl Resolver {
             if !flushed {
                 failures.answered(&question);
                 let evicted = cache.insert(&question, Arc::clone(&answer), lifetime, now());
+                // A flush that began meanwhile may have passed by this place already.
+                if epoch.load(Ordering::Relaxed) != begun {
+                    cache.remove(&question);
+                }
                 let evicted = u64::try_from(evicted).unwrap_or(u64::MAX);
                 metrics.cache_evictions.inc_by(evicted);
                 count_entries(&metrics, &cache);

@@ -176,9 +176,7 @@ impl Cache {
     ) -> usize {
         let Some(expires) = now.checked_add(lifetime).filter(|expires| *expires > now) else {
             // What it replaces is no longer what the servers say.
-            if let Some(shard) = self.shard(question) {
-                self.change(shard, |shard| shard.remove(question));
-            }
+            self.remove(question);
             return 0;
         };
         let denies = denies(question, &answer);
@@ -195,6 +193,13 @@ impl Cache {
             refreshed: false,
         };
         self.put(entry, now)
+    }
+
+    /// Forgets the answer to this very question.
+    pub fn remove(&self, question: &Question) {
+        if let Some(shard) = self.shard(question) {
+            self.change(shard, |shard| shard.remove(question));
+        }
     }
 
     /// Forgets the answers that rest on a name of which `matches` is true: the one asked, or the owner of a record that

@@ -406,3 +406,30 @@ async fn what_was_asked_before_a_flush_is_not_kept_after_it() {
     assert_eq!(looked_up(&resolver, "a.example.").await, [address(3)]);
     assert_eq!(resolver.metrics.cache_flushes.get(), 3);
 }
+
+#[tokio::test]
+async fn what_other_servers_said_of_a_domain_is_forgotten_when_it_gets_its_own_or_loses_them() {
+    let public = Changing::start(Mode::Denial).await;
+    let own = Changing::start(Mode::Good(7)).await;
+    let resolver = public.resolver(|_| {});
+    let settings = |zones| {
+        let mut dns = settings(&[public.server.on(Transport::Udp)], Duration::from_secs(2));
+        dns.upstream.zones = zones;
+        dns
+    };
+    let zone = UpstreamZone {
+        domain: name("corp.example."),
+        servers: vec![own.server.on(Transport::Udp)],
+    };
+    for text in ["a.corp.example.", "a.example."] {
+        let denied = resolver.lookup(&question(text)).await.unwrap();
+        assert_eq!(denied.rcode, ResponseCode::NXDomain);
+    }
+    resolver.reconfigure(&settings(vec![zone]), &Trust::nobody());
+    let own_word = looked_up(&resolver, "a.corp.example.").await;
+    assert_eq!(own_word, [address(7)]);
+    assert!(resolver.holds(&question("a.example.")));
+    resolver.reconfigure(&settings(vec![]), &Trust::nobody());
+    let again = resolver.lookup(&question("a.corp.example.")).await;
+    assert_eq!(again.unwrap().rcode, ResponseCode::NXDomain);
+}

@@ -108,6 +108,14 @@ impl Upstreams {
         &self.config
     }
 
+    /// The domains that have servers of their own here or there, but not the same.
+    pub(super) fn moved(&self, to: &Upstream) -> Vec<Name> {
+        let (here, there) = (&self.config.zones, &to.zones);
+        let gone = here.iter().filter(|zone| !there.contains(zone));
+        let new = there.iter().filter(|zone| !here.contains(zone));
+        gone.chain(new).map(|zone| zone.domain.clone()).collect()
+    }
+
     /// The first good answer, within the time that one server has, however many there are.
     ///
     /// # Errors

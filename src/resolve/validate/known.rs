@@ -46,6 +46,12 @@ impl Known {
             .map(|(state, _)| state.clone())
     }
 
+    /// Forgets names of which `matches` is true.
+    pub(super) fn forget(&self, matches: impl Fn(&Name) -> bool) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.retain(|name, _| !matches(name));
+    }
+
     /// Remembers it for so many seconds. When all places are taken, those whose time is over make room, else all do:
     /// to find a zone again costs little.
     pub(super) fn put(&self, name: &Name, state: State, seconds: u32, now: Instant) {

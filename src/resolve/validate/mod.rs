@@ -83,6 +83,12 @@ impl Validator {
         (&self.anchors, &self.own, self.patience) == (&other.anchors, &other.own, other.patience)
     }
 
+    /// Forgets the zones of which `matches` is true, and what is in flight about any.
+    pub(super) fn forget(&self, matches: impl Fn(&Name) -> bool) {
+        self.flights.forget();
+        self.known.forget(matches);
+    }
+
     /// Asks upstream and validates the answer. What was asked with CD comes as it is.
     ///
     /// # Errors

@@ -259,6 +259,14 @@ async fn upstream_is_asked_with_do_and_cd_and_for_keys_only_once() {
         3,
         "shared by those with and without DO"
     );
+    let held = question("www.secure.test.", RecordType::A);
+    assert!(home.resolver.holds(&held));
+    let below = name("secure.test.");
+    assert_eq!(home.resolver.forget(|asked| below.zone_of(asked)), 3);
+    assert!(!home.resolver.holds(&held));
+    home.resolver.lookup(&held).await.unwrap();
+    assert_eq!(home.server.count(RecordType::DNSKEY), 4);
+    assert_eq!(home.server.count(RecordType::DS), 3);
 }
 
 #[tokio::test]
