@@ -94,7 +94,7 @@ impl Dns {
         let tcp_idle_timeout = section.text("tcp-idle-timeout", "10s", value::some_duration);
         let upstream = {
             let gate = Gate {
-                own: &listen,
+                own: &[&listen[..], &tls[..]].concat(),
                 interfaces,
             };
             Upstream::read(section.section("upstream"), &gate, folder, resolv_conf)

@@ -217,7 +217,13 @@ pub(super) struct Gate<'a> {
 
 impl Gate<'_> {
     fn is(&self, server: &Server) -> bool {
-        self.own.contains(&ListenAddr(server.address))
+        let (ip, port) = (server.address.ip(), server.address.port());
+        self.own.iter().any(|ListenAddr(own)| {
+            let everywhere = own.ip().is_unspecified() && own.is_ipv4() == ip.is_ipv4();
+            let reached =
+                own.ip() == ip || everywhere && (ip.is_loopback() || self.interfaces.owns(ip));
+            own.port() == port && reached
+        })
     }
 
     /// The text with the index of the interface where its address has a name (`fe80::1%eth0`).
@@ -343,6 +349,24 @@ mod tests {
             servers,
             ["192.168.1.1:53", "[2001:db8::1]:53", "[fe80::1%1]:53"]
         );
+    }
+
+    #[test]
+    fn the_gate_does_not_ask_itself_wherever_it_listens() {
+        let interfaces = Interfaces::of(&[("eth0", "192.168.1.2/24")], Some("eth0"));
+        let own = ["0.0.0.0:53", "192.168.1.2:853"].map(|own| ListenAddr(own.parse().unwrap()));
+        let gate = Gate {
+            own: &own,
+            interfaces: &interfaces,
+        };
+        for text in ["127.0.0.53", "192.168.1.2", "tls://192.168.1.2#dns.example"] {
+            assert!(server(text, &gate).is_err(), "{text}");
+        }
+        for text in ["192.168.1.1", "127.0.0.1:5353", "[::1]:53"] {
+            assert!(server(text, &gate).is_ok(), "{text}");
+        }
+        let servers = nameservers("nameserver 127.0.0.53\nnameserver 192.168.1.1\n", &gate);
+        assert_eq!(servers.len(), 2);
     }
 
     #[test]
