@@ -2,6 +2,8 @@
 //!
 //! Called by `pipeline` on what `resolve` gave.
 
+use std::collections::HashSet;
+
 use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -41,12 +43,11 @@ pub(super) fn unsign(records: &mut Vec<Record>, changed: &[(Name, RecordType)]) 
     if changed.is_empty() {
         return;
     }
+    // There may be thousands of each.
+    let changed: HashSet<(&Name, RecordType)> =
+        changed.iter().map(|(owner, of)| (owner, *of)).collect();
     records.retain(|record| {
-        type_covered(record).is_none_or(|covered| {
-            !changed
-                .iter()
-                .any(|(owner, of)| *of == covered && *owner == record.name)
-        })
+        type_covered(record).is_none_or(|covered| !changed.contains(&(&record.name, covered)))
     });
 }
 

@@ -2,6 +2,8 @@
 //! the CNAME chain, RFC 8914 for extended errors). Called by `upstream` for every message, by `cache` and by
 //! [`Resolver::addresses`](super::Resolver::addresses) for the chain.
 
+use std::collections::HashSet;
+
 use hickory_proto::dnssec::rdata::{DNSSECRData, SigInput};
 use hickory_proto::op::{Edns, Message, ResponseCode};
 use hickory_proto::rr::rdata::SOA;
@@ -49,6 +51,8 @@ fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
     let chain = chain(&question.name, question.record_type, &answers);
     let is_alias = question.record_type == RecordType::CNAME;
     let mut kept: Vec<Record> = Vec::with_capacity(answers.len());
+    // An answer has room for thousands of records, so each is not compared with all.
+    let mut seen: HashSet<(&Name, &RData)> = HashSet::with_capacity(answers.len());
     let mut names = chain.iter().copied().peekable();
     while let Some(owner) = names.next() {
         let next = names.peek().copied();
@@ -66,7 +70,7 @@ fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
                 && record.name != *owner
                 && record.name.zone_of(owner)
                 && (signature || record.record_type() == RecordType::DNAME);
-            if (here || above) && !kept.contains(record) {
+            if (here || above) && seen.insert((&record.name, &record.data)) {
                 kept.push(record.clone());
             }
         }
@@ -79,7 +83,7 @@ fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
 fn of_the_zones(names: &[&Name], mut authorities: Vec<Record>) -> Vec<Record> {
     authorities.retain(|record| record.dns_class == DNSClass::IN);
     let is_above = |zone: &Name| names.iter().any(|name| zone.zone_of(name));
-    let zones: Vec<Name> = authorities
+    let zones: HashSet<Name> = authorities
         .iter()
         .filter_map(|record| match (&record.data, signature(record)) {
             (RData::SOA(_), _) => Some(&record.name),
@@ -114,7 +118,7 @@ fn of_the_targets<'a>(
     records: impl Iterator<Item = &'a Record>,
     mut additionals: Vec<Record>,
 ) -> Vec<Record> {
-    let targets: Vec<&Name> = records
+    let targets: HashSet<&Name> = records
         .filter_map(|record| match &record.data {
             RData::MX(mail) => Some(&mail.exchange),
             RData::NS(server) => Some(&server.0),
@@ -132,7 +136,7 @@ fn of_the_targets<'a>(
             Some(signature) => signature.type_covered,
             None => record.record_type(),
         };
-        record.dns_class == DNSClass::IN && is_address(about) && targets.contains(&&record.name)
+        record.dns_class == DNSClass::IN && is_address(about) && targets.contains(&record.name)
     });
     additionals
 }
