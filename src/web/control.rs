@@ -89,6 +89,8 @@ impl fmt::Display for Flush {
 /// A name of a query string.
 pub(super) fn name(text: &str) -> Result<Name, String> {
     let decoded = decode(text);
+    // It may come from anywhere, and the answer goes to a terminal.
+    let shown = decoded.escape_debug();
     let absolute = decoded.strip_suffix('.').unwrap_or(&decoded);
     if decoded == "." {
         return Ok(Name::root());
@@ -96,10 +98,10 @@ pub(super) fn name(text: &str) -> Result<Name, String> {
     match Host::parse(absolute) {
         Ok(Host::Name(name)) => Ok(name),
         Ok(Host::Addr(_)) => Err(format!(
-            "`{decoded}` is an address; write a name such as www.example\n"
+            "`{shown}` is an address; write a name such as www.example\n"
         )),
         Err(error) => Err(format!(
-            "`{decoded}` is not a name: {error}; write one such as www.example\n"
+            "`{shown}` is not a name: {error}; write one such as www.example\n"
         )),
     }
 }
@@ -326,10 +328,12 @@ mod tests {
             "nmae=a",
             "name=a&suffix=b",
             "suffix=%00",
+            "name=a%1b[2J",
         ] {
             let (status, body) = ask(&told, post(&format!("/cache/flush?{query}"))).await;
             assert_eq!(status, 400, "{query}");
             assert!(body.contains("write "), "{body}");
+            assert!(!body.trim_end().contains(char::is_control), "{body:?}");
         }
         assert!(told.0.lock().unwrap().is_empty());
     }

@@ -36,12 +36,13 @@ impl Explain {
                 "type" => {
                     let text = decode(value).to_ascii_uppercase();
                     let known = text.parse().ok().filter(|known| *known != RecordType::ZERO);
-                    let wrong = || format!("`{text}` is no type of records; {WRITE}");
+                    let wrong =
+                        || format!("`{}` is no type of records; {WRITE}", text.escape_debug());
                     record_type = Some(known.ok_or_else(wrong)?);
                 }
                 "client" => {
                     let text = decode(value);
-                    let wrong = |_| format!("`{text}` is no address; {WRITE}");
+                    let wrong = |_| format!("`{}` is no address; {WRITE}", text.escape_debug());
                     client = Some(text.parse().map_err(wrong)?);
                 }
                 _ => return Err(format!("`{key}` means nothing here; {WRITE}")),
