@@ -48,12 +48,24 @@ impl Gate {
 
     /// Starts a gate that need not become ready.
     pub(crate) fn launch(setup: &Setup) -> Self {
+        Self::launch_by(Command::new(env!("CARGO_BIN_EXE_sekisho")), setup)
+    }
+
+    /// As [`Gate::launch`], with at most so many files and sockets open.
+    pub(crate) fn launch_with_files(setup: &Setup, most: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_sekisho"));
+        Self::launch_by(command, setup)
+    }
+
+    fn launch_by(mut command: Command, setup: &Setup) -> Self {
         let folder = TempDir::new().expect("a folder");
         // The gate leaves root for another user, and must still read its files on a reload.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
         fs::create_dir(folder.path().join("zones")).expect("zones folder");
         write_files(folder.path(), setup);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sekisho"))
+        let mut child = command
             .arg("run")
             .arg("--config")
             .arg(folder.path().join("sekisho.toml"))
@@ -158,6 +170,42 @@ impl Gate {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(pid), signal).expect("the program is there");
+    }
+
+    /// What the kernel counts of the process in `/proc/PID/status`, such as `VmRSS` in KiB.
+    pub(crate) fn status(&self, key: &str) -> usize {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(path).expect("the program is there");
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        let number = line.and_then(|rest| rest.split_whitespace().nth(1));
+        number.and_then(|n| n.parse().ok()).expect("a number")
+    }
+
+    /// How many files and sockets it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.child.id());
+        fs::read_dir(path).expect("the program is there").count()
+    }
+
+    /// The value of a metric without labels, asked of the admin listener.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let mut stream = super::connect(self.addr("admin"));
+        let head = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+        std::io::Write::write_all(&mut stream, head.as_bytes()).expect("sent");
+        let response = super::read_response(&mut stream).expect("metrics");
+        let text = response.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.trim().parse().ok())
+            .unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) fn wait_for_metric(&self, name: &str, value: f64) {
+        let begun = super::clock();
+        while (self.metric(name) - value).abs() > 0.5 {
+            assert!(begun.elapsed() < PATIENCE, "{name}: {}", self.metric(name));
+            thread::yield_now();
+        }
     }
 
     /// Waits until the program has ended by itself.

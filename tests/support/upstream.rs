@@ -349,7 +349,7 @@ fn message(question: &Message, reply: &Reply, tcp: bool) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn bind() -> (UdpSocket, TcpListener) {
+pub(super) fn bind() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         match UdpSocket::bind(tcp.local_addr().expect("bound")) {
