@@ -93,8 +93,8 @@ impl Interfaces {
     /// # Panics
     ///
     /// When a text is no address with a prefix.
-    #[cfg(test)]
-    pub(crate) fn of(addresses: &[(&str, &str)], default_route: Option<&str>) -> Self {
+    #[cfg(any(test, fuzzing))]
+    pub fn of(addresses: &[(&str, &str)], default_route: Option<&str>) -> Self {
         let mut indexes: Vec<(String, u32)> = Vec::new();
         for (place, (interface, _)) in (1..).zip(addresses) {
             if !indexes.iter().any(|(name, _)| name == interface) {

@@ -32,6 +32,8 @@ use self::answer::{chain_end, negative_soa};
 use self::cache::{Failures, Found, Remembered};
 use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
 use self::refresh::MAX_PREFETCHES;
+#[cfg(fuzzing)]
+pub use self::upstream::fuzzing;
 pub use self::upstream::{Trust, TrustError};
 use self::upstreams::Upstreams;
 pub use self::upstreams::{Counts, ServerState, ServerStatus};

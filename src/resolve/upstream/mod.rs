@@ -5,6 +5,8 @@
 //! latter are connections, which `link` opens and replaces. `message` has what goes out and what counts as its answer.
 
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod link;
 mod message;
 mod random;
@@ -175,29 +177,7 @@ impl Client {
         if message.metadata.response_code == ResponseCode::FormErr && message.edns.is_none() {
             message = self.send(question, false, progress).await?;
         }
-        let rcode = message.metadata.response_code;
-        if !matches!(rcode, ResponseCode::NoError | ResponseCode::NXDomain) {
-            return Err(AskError::Failed {
-                rcode,
-                extended_errors: extended_errors(message.edns.as_ref()),
-            });
-        }
-        let malformed = |what: &str| Err(AskError::Malformed(what.to_owned()));
-        let asked = Queried::query(question.name.clone(), question.record_type);
-        if message.metadata.op_code != OpCode::Query || message.queries != [asked] {
-            return malformed("the answer is to another question");
-        }
-        if message.metadata.truncation {
-            return malformed("truncated over a transport without limits");
-        }
-        if is_endless(question, &message.answers) {
-            return malformed("aliases that loop or do not end");
-        }
-        let refers = refers(&message);
-        let mut answer = read(question, message);
-        if refers && answer.answers.is_empty() {
-            return malformed("a referral to other servers");
-        }
+        let mut answer = told(question, message)?;
         // Anybody on the way could have set it in the clear.
         answer.authentic &= self.server.transport.is_encrypted();
         Ok(answer)
@@ -256,6 +236,38 @@ impl Client {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the answer to a query says, reduced to what was asked.
+///
+/// # Errors
+///
+/// [`AskError`] unless it is NOERROR or NXDOMAIN and makes sense.
+fn told(question: &Question, message: Message) -> Result<Answer, AskError> {
+    let rcode = message.metadata.response_code;
+    if !matches!(rcode, ResponseCode::NoError | ResponseCode::NXDomain) {
+        return Err(AskError::Failed {
+            rcode,
+            extended_errors: extended_errors(message.edns.as_ref()),
+        });
+    }
+    let malformed = |what: &str| Err(AskError::Malformed(what.to_owned()));
+    let asked = Queried::query(question.name.clone(), question.record_type);
+    if message.metadata.op_code != OpCode::Query || message.queries != [asked] {
+        return malformed("the answer is to another question");
+    }
+    if message.metadata.truncation {
+        return malformed("truncated over a transport without limits");
+    }
+    if is_endless(question, &message.answers) {
+        return malformed("aliases that loop or do not end");
+    }
+    let refers = refers(&message);
+    let answer = read(question, message);
+    if refers && answer.answers.is_empty() {
+        return malformed("a referral to other servers");
+    }
+    Ok(answer)
 }
 
 /// A server that answers over UDP is not down because TCP does not reach it.

@@ -323,7 +323,7 @@ impl World {
         zones.max_by_key(|zone| zone.apex.iter().count()).unwrap()
     }
 
-    fn answer(&self, query: &Message) -> Message {
+    pub(super) fn answer(&self, query: &Message) -> Message {
         let mut message = Message::response(query.metadata.id, query.metadata.op_code);
         message.queries = query.queries.clone();
         let asked = query.queries[0].clone();
