@@ -17,10 +17,10 @@ const UDP_PAYLOAD: u16 = 1232;
 const UDP_MINIMUM: u16 = 512;
 /// Option code of Extended DNS Errors.
 const EDE: u16 = 15;
-/// How many of them we send: with [`LONGEST_TEXT`], question and OPT always fit [`UDP_MINIMUM`].
+/// How many of them we send: with [`LONGEST_TEXTS`], question and OPT always fit [`UDP_MINIMUM`].
 const MOST_ERRORS: usize = 2;
-/// The longest EXTRA-TEXT that we send, in bytes.
-const LONGEST_TEXT: usize = 80;
+/// The bytes that all the EXTRA-TEXT that we send has together.
+const LONGEST_TEXTS: usize = 160;
 
 /// The reply to a question.
 pub(super) fn shape(asked: &Asked, mut draft: Draft) -> Reply {
@@ -92,9 +92,10 @@ fn our_edns(client: ClientEdns, errors: &[ExtendedError]) -> Edns {
     edns.set_max_payload(UDP_PAYLOAD);
     edns.set_dnssec_ok(client.dnssec_ok);
     // Ours were said last, and matter most to the reader.
-    for error in errors.iter().rev().take(MOST_ERRORS) {
+    let count = errors.len().min(MOST_ERRORS);
+    for error in errors.iter().rev().take(count) {
         let mut data = error.code.to_be_bytes().to_vec();
-        let mut end = error.text.len().min(LONGEST_TEXT);
+        let mut end = error.text.len().min(LONGEST_TEXTS / count);
         while !error.text.is_char_boundary(end) {
             end -= 1;
         }
@@ -207,16 +208,17 @@ mod tests {
             payload: 512,
             dnssec_ok: false,
         };
-        let edns = our_edns(client, &errors);
-        let codes: Vec<(u8, usize)> = edns
-            .options()
-            .options
-            .iter()
-            .map(|(_, option)| match option {
+        let told = |errors: &[ExtendedError]| -> Vec<(u8, usize)> {
+            let edns = our_edns(client, errors);
+            let options = edns.options().options.iter();
+            let codes = options.map(|(_, option)| match option {
                 EdnsOption::Unknown(15, data) => (data[1], data.len()),
                 other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(codes, [(3, 82), (2, 3)]);
+            });
+            codes.collect()
+        };
+        assert_eq!(told(&errors), [(3, 82), (2, 3)]);
+        // One alone has the room of both.
+        assert_eq!(told(&[error(3, &"\u{e9}".repeat(90))]), [(3, 162)]);
     }
 }

@@ -67,6 +67,28 @@ impl Answer {
         self.0.contains(&format!("status: {status},"))
     }
 
+    /// Whether the header has this flag, as dig writes it.
+    pub(crate) fn flag(&self, flag: &str) -> bool {
+        let flags = self.0.split_once(";; flags:").map_or("", |(_, rest)| rest);
+        let flags = flags.split_once(';').map_or("", |(flags, _)| flags);
+        flags.split_whitespace().any(|one| one == flag)
+    }
+
+    /// How long dig says that it waited.
+    pub(crate) fn time(&self) -> Duration {
+        let time = self.0.split_once(";; Query time: ").expect("a time").1;
+        let time = time.split_once(" msec").expect("milliseconds").0;
+        Duration::from_millis(time.parse().expect("a number"))
+    }
+
+    /// The TTL of the first record of the answer.
+    pub(crate) fn ttl(&self) -> u32 {
+        let records = self.section("ANSWER");
+        let ttl = records.first().and_then(|record| record.split(' ').nth(1));
+        let ttl = ttl.unwrap_or_else(|| panic!("no record: {}", self.0));
+        ttl.parse().expect("a number")
+    }
+
     /// The records of a section (`ANSWER`, `AUTHORITY`, `ADDITIONAL`), each with one space between its fields.
     pub(crate) fn section(&self, section: &str) -> Vec<String> {
         let head = format!(";; {section} SECTION:");

@@ -1,9 +1,7 @@
 //! The home gateway: IPv4 through NAT and a slow link, IPv6 passed straight through, router advertisements and DHCP.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 
 use crate::home::{GATE, GATEWAY, GATEWAY_IPV6, cable};
 use crate::namespace::{Daemon, Namespace};
@@ -50,16 +48,7 @@ pub(crate) fn link(gateway: &Namespace, internet: &Namespace) {
             "tc qdisc add dev {end} root tbf rate {IPV4_RATE} burst 64kb latency 100ms"
         ));
     }
-    let mut nft = gateway
-        .command("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("nft");
-    let mut rules = nft.stdin.take().expect("its input");
-    rules.write_all(NAT.as_bytes()).expect("rules to be read");
-    drop(rules);
-    assert!(nft.wait().expect("nft to end").success(), "NAT rules");
+    gateway.nft(NAT);
 }
 
 /// The LAN: a bridge in the gateway, a cable to each machine.

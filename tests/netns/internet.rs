@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::home::cable;
 use crate::namespace::{Daemon, Namespace, must};
+use crate::secure;
 use crate::wait::{SOON, until};
 
 /// The provider's name server.
@@ -54,9 +55,18 @@ six    300  AAAA  2001:db8:100::20
 six    300  HTTPS 1 . alpn=h2 ipv6hint=2001:db8:100::20
 four   300  A     203.0.113.30
 dead6  300  A     203.0.113.40
+short  1    A     203.0.113.10
+short  1    AAAA  2001:db8:100::10
 dead6  300  AAAA  2001:db8:dead::40
 www    300  CNAME edge
 edge   300  CNAME dual
+0010   10   A     203.0.113.10
+; Everything that leads a browser past the gate; the ech is well-formed, for the public name cover.origin.net.
+hints  300  A     203.0.113.10
+hints  300  AAAA  2001:db8:100::10
+hints  300  HTTPS 1 . alpn=h3,h2 ipv4hint=203.0.113.10 ipv6hint=2001:db8:100::10 ech=AEP+DQA/BwAgACAtcRZCtyawRAFifKn7rDL1yFMPsZA8xNsCJYcXkhpIAQAEAAEAAQAQY292ZXIub3JpZ2luLm5ldAAA
+hints6 300  AAAA  2001:db8:100::20
+hints6 300  HTTPS 1 . alpn=h3,h2 ipv4hint=203.0.113.10 ipv6hint=2001:db8:100::20 ech=AEP+DQA/BwAgACAtcRZCtyawRAFifKn7rDL1yFMPsZA8xNsCJYcXkhpIAQAEAAEAAQAQY292ZXIub3JpZ2luLm5ldAAA
 ";
 
 /// The machine with the name server and the origins.
@@ -117,6 +127,13 @@ impl Internet {
                 .find(|line| line.split(' ').next() == Some(origin) && line.contains(mark))?;
             line.split(' ').nth(1).map(str::to_owned)
         })
+    }
+
+    /// The server names of all TLS sessions that the origins have seen by now, one for each request.
+    pub(crate) fn server_names(&self) -> Vec<String> {
+        let log = fs::read_to_string(&self.access_log).unwrap_or_default();
+        let names = log.lines().filter_map(|line| line.split(' ').next_back());
+        names.map(str::to_owned).collect()
     }
 
     /// Namespace of the name server and the origins.
@@ -187,11 +204,13 @@ fn nsd(machine: &Namespace, folder: &Path) -> Daemon {
          zonesdir: \"{here}\"\n  database: \"\"\n  pidfile: \"{here}/nsd.pid\"\n  \
          xfrdfile: \"{here}/xfrd.state\"\n  zonelistfile: \"{here}/zone.list\"\n  xfrdir: \"{here}\"\n  \
          rrl-ratelimit: 0\nremote-control:\n  control-enable: no\n\
-         zone:\n  name: \".\"\n  zonefile: root.zone\nzone:\n  name: origin.net\n  zonefile: origin.net.zone\n"
+         zone:\n  name: \".\"\n  zonefile: root.zone\nzone:\n  name: origin.net\n  zonefile: origin.net.zone\n\
+         zone:\n  name: secure.net\n  zonefile: secure.net.signed\n"
     );
     fs::write(folder.join("nsd.conf"), config).expect("nsd.conf");
     fs::write(folder.join("root.zone"), ROOT_ZONE).expect("root.zone");
     fs::write(folder.join("origin.net.zone"), ZONE).expect("origin.net.zone");
+    secure::sign_zone(folder);
     let mut command = machine.command("nsd");
     command.args(["-d", "-c"]).arg(folder.join("nsd.conf"));
     Daemon::start("nsd", folder, &mut command)
@@ -217,7 +236,7 @@ fn nginx(machine: &Namespace, folder: &Path) -> Daemon {
         .map(|spool| format!("  {spool}_temp_path {here}/{spool};\n"));
     let config = format!(
         "daemon off;\nuser root;\nworker_processes 1;\npid {here}/nginx.pid;\nerror_log stderr;\nevents {{ }}\n\
-         http {{\n  default_type text/html;\n  log_format seen '$server_name $remote_addr $scheme \"$request\" $host';\n  \
+         http {{\n  default_type text/html;\n  log_format seen '$server_name $remote_addr $scheme \"$request\" $host $ssl_server_name';\n  \
          access_log {here}/access.log seen;\n{}{}}}\n",
         spools.concat(),
         servers.collect::<String>(),

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -9,6 +10,7 @@ use std::thread;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::wait::{SOON, until};
@@ -101,6 +103,28 @@ impl Namespace {
                 .args(["-n", &self.name])
                 .args(line.split_whitespace()),
         )
+    }
+
+    /// Loads rules for packets.
+    pub(crate) fn nft(&self, rules: &str) {
+        let mut command = self.command("nft");
+        command.args(["-f", "-"]).stdin(Stdio::piped());
+        let mut nft = command.spawn().expect("nft");
+        let mut input = nft.stdin.take().expect("its input");
+        input.write_all(rules.as_bytes()).expect("rules to be read");
+        drop(input);
+        assert!(nft.wait().expect("nft to end").success(), "{rules}");
+    }
+
+    /// How many packets a named counter of the table `inet count` has seen.
+    pub(crate) fn counted(&self, counter: &str) -> u64 {
+        let json = self.run(&format!("nft -j list counter inet count {counter}"));
+        let listed: Value = serde_json::from_str(&json).expect("JSON");
+        let objects = listed["nftables"].as_array().expect("a list");
+        let mut packets = objects
+            .iter()
+            .filter_map(|object| object["counter"]["packets"].as_u64());
+        packets.next().unwrap_or_else(|| panic!("{json}"))
     }
 
     /// Sets a key below /proc/sys/net.

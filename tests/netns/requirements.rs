@@ -12,7 +12,11 @@ const TOOLS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("dig", "bind9-dnsutils"),
     ("dnsmasq", "dnsmasq-base"),
+    ("drill", "ldnsutils"),
     ("ip", "iproute2"),
+    ("kdig", "knot-dnsutils"),
+    ("ldns-signzone", "ldnsutils"),
+    ("musl-gcc", "musl-tools"),
     ("nft", "nftables"),
     ("nginx", "nginx-light"),
     ("nsd", "nsd"),
@@ -22,6 +26,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("ss", "iproute2"),
     ("tc", "iproute2"),
     ("udhcpc", "udhcpc"),
+    ("unbound", "unbound"),
 ];
 
 /// A new home, or `None`, said on stderr, where this machine cannot have one.

@@ -26,6 +26,6 @@ pub(crate) fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Op
     clippy::disallowed_methods,
     reason = "a deadline for real processes; there is no clock to pause"
 )]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

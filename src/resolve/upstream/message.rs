@@ -170,7 +170,8 @@ pub(super) fn judge(sent: &[u8], reply: &[u8]) -> Verdict {
         ResponseCode::NoError | ResponseCode::NXDomain
     );
     let told = reply.get(HEADER..HEADER + asked.len());
-    match u16::from_be_bytes([count0, count1]) {
+    let count = u16::from_be_bytes([count0, count1]);
+    match count {
         // A server that could not read the query, such as one older than EDNS, repeats nothing of it.
         0 if failed => {}
         1 if told == Some(asked) => {}
@@ -180,7 +181,11 @@ pub(super) fn judge(sent: &[u8], reply: &[u8]) -> Verdict {
     if flags0 & 0x02 != 0 {
         return Verdict::Truncated;
     }
-    match read_message(&undisguised(reply, asked.len())) {
+    let plain = match count {
+        1 => undisguised(reply, asked.len()),
+        _ => Cow::Borrowed(reply),
+    };
+    match read_message(&plain) {
         Ok(message) => Verdict::Answer(Box::new(message)),
         Err(error) => Verdict::Garbled(error.to_string()),
     }
