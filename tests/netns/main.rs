@@ -25,6 +25,7 @@ mod gateway;
 mod guard;
 mod home;
 mod internet;
+mod leases;
 mod libc;
 mod names;
 mod namespace;
