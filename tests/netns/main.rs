@@ -29,6 +29,7 @@ mod leases;
 mod libc;
 mod names;
 mod namespace;
+mod outage;
 mod reload;
 mod requirements;
 mod secure;
