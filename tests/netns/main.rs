@@ -23,6 +23,7 @@ mod encrypted;
 mod gate;
 mod gateway;
 mod guard;
+mod hints;
 mod home;
 mod internet;
 mod leases;
