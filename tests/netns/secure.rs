@@ -74,10 +74,8 @@ impl<'a> Validator<'a> {
             "[req]\ndistinguished_name = name\n[name]\n[leaf]\nsubjectAltName = DNS:{VALIDATOR_NAME}\n"
         );
         fs::write(folder.join("validator.cnf"), extensions).expect("validator.cnf");
-        let certify = format!(
-            "req -x509 -config validator.cnf -extensions leaf -key origin.key -days 2 -subj /CN=validator \
-             -CA authority.pem -CAkey authority.key -out validator.pem"
-        );
+        let certify = "req -x509 -config validator.cnf -extensions leaf -key origin.key -days 2 -subj /CN=validator \
+             -CA authority.pem -CAkey authority.key -out validator.pem";
         let mut openssl = Command::new("openssl");
         must(openssl.current_dir(folder).args(certify.split(' ')));
 
