@@ -49,7 +49,6 @@ fn a_client_has_a_name_as_long_as_it_has_its_lease() {
     assert!(lent.flag("aa"), "{}", lent.0);
     assert_eq!(name("laptop").data(), [format!("A {address}")]);
     assert_eq!(reverse().data(), ["PTR laptop.home.arpa."]);
-    // No IPv6, and no longer a life than the name may have.
     let none = home.dig("laptop.home.arpa AAAA");
     assert!(none.is("NOERROR") && none.data().is_empty(), "{}", none.0);
 

@@ -7,7 +7,7 @@ use crate::client::Answer;
 use crate::gate::{Gate, config};
 use crate::home::Home;
 use crate::internet::RESOLVER;
-use crate::requirements::home;
+use crate::requirements::{home, tell};
 use crate::wait::{SOON, until};
 
 /// An old answer at once, on a machine that does other things, too.
@@ -57,9 +57,7 @@ fn a_link_that_is_cut_costs_a_known_name_nothing_and_back_is_back() {
         assert_eq!(known.data(), ["A 203.0.113.10"]);
         times.push(known.time());
     }
-    times.sort_unstable();
-    // The median: how soon it is does not depend on what else the machine did at that moment.
-    assert!(times[2] < AT_ONCE, "{times:?}");
+    assert!(times.iter().all(|time| *time < AT_ONCE), "{times:?}");
     tell(&format!(
         "stale: {:?} at first, then {times:?}",
         first.time()
@@ -99,10 +97,4 @@ fn a_name_in_use_is_asked_for_again_before_it_expires() {
     let renewed = ask();
     assert!(renewed.ttl() >= 9, "{}", renewed.0);
     assert!(renewed.time() < AT_ONCE, "{}", renewed.0);
-}
-
-/// Not `eprintln!`: the test harness swallows what that says in a test that passes.
-fn tell(text: &str) {
-    use std::io::Write;
-    writeln!(std::io::stderr(), "{text}").ok();
 }

@@ -45,10 +45,14 @@ pub(crate) fn home() -> Option<Home> {
     }
     let missing = missing.join(", ");
     assert!(wish != "require", "the namespace tests need {missing}");
-    // Not `eprintln!`: the test harness swallows what that says in a test that passes.
     let test = std::thread::current().name().unwrap_or("netns").to_owned();
-    writeln!(io::stderr(), "skipped: {test} needs {missing}").ok();
+    tell(&format!("skipped: {test} needs {missing}"));
     None
+}
+
+/// Not `eprintln!`: the test harness swallows what that says in a test that passes.
+pub(crate) fn tell(text: &str) {
+    writeln!(io::stderr(), "{text}").ok();
 }
 
 fn missing() -> Vec<String> {
