@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 /// A message.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
-    /// ID.
-    pub(super) id: u16,
-    /// The second and third octet pair of the header without the lower half of RCODE.
+    /// The flags of the header.
     pub(super) flags: u16,
-    /// RCODE with its extension.
+    /// RCODE with its extension in OPT.
     pub(super) rcode: u16,
     /// The octets of the question section.
     pub(super) question: Vec<u8>,
@@ -43,7 +41,7 @@ pub(super) const CD: u16 = 0x0010;
 
 /// Types that are spoken of.
 pub(super) const A: u16 = 1;
-pub(super) const NS: u16 = 2;
+
 pub(super) const CNAME: u16 = 5;
 pub(super) const SOA: u16 = 6;
 pub(super) const AAAA: u16 = 28;
@@ -78,7 +76,7 @@ impl Message {
 
     fn try_read(packet: &[u8]) -> Option<Self> {
         let mut reader = Reader { packet, at: 0 };
-        let id = reader.u16()?;
+        reader.take(2)?;
         let flags = reader.u16()?;
         let counts = [reader.u16()?, reader.u16()?, reader.u16()?, reader.u16()?];
         let start = reader.at;
@@ -88,7 +86,6 @@ impl Message {
         }
         let question = packet.get(start..reader.at)?.to_vec();
         let mut message = Self {
-            id,
             flags: flags & 0xfff0,
             rcode: flags & 0xf,
             question,
