@@ -83,6 +83,12 @@ impl Group {
             .collect()
     }
 
+    /// How many servers are not down, as far as is known now.
+    pub(super) fn live(&self) -> usize {
+        let health = self.servers.health();
+        health.len() - health.down()
+    }
+
     /// The first good answer, within the time that one server has, however many there are.
     ///
     /// # Errors
@@ -92,8 +98,33 @@ impl Group {
         let Upstream {
             strategy, timeout, ..
         } = self.servers.config;
-        let mut over = pin!(sleep(timeout + GRACE));
-        let mut schedule = Schedule::new(strategy, &self.servers.health(), timeout, now());
+        let schedule = Schedule::new(strategy, &self.servers.health(), timeout, now());
+        self.ask_as(question, schedule).await
+    }
+
+    /// Likewise, of one of those that are up.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`] when it failed, there is none, or the time is over.
+    pub(super) async fn ask_one(
+        &self,
+        question: &Question,
+        nth: usize,
+    ) -> Result<Answer, ResolveError> {
+        let Upstream {
+            strategy, timeout, ..
+        } = self.servers.config;
+        let schedule = Schedule::new(strategy, &self.servers.health(), timeout, now());
+        self.ask_as(question, schedule.alone(nth)).await
+    }
+
+    async fn ask_as(
+        &self,
+        question: &Question,
+        mut schedule: Schedule,
+    ) -> Result<Answer, ResolveError> {
+        let mut over = pin!(sleep(self.servers.config.timeout + GRACE));
         let mut asked = JoinSet::new();
         let mut failures = Failures::default();
         loop {

@@ -125,6 +125,24 @@ impl Upstreams {
         self.group(question).ask(question).await
     }
 
+    /// Likewise, of one server by itself: so many after the first that is up.
+    ///
+    /// # Errors
+    ///
+    /// [`ResolveError`] when it failed, none is up, or the time is over.
+    pub(super) async fn ask_one(
+        &self,
+        question: &Question,
+        nth: usize,
+    ) -> Result<Answer, ResolveError> {
+        self.group(question).ask_one(question, nth).await
+    }
+
+    /// How many servers for this question are up, as far as is known now.
+    pub(super) fn live(&self, question: &Question) -> usize {
+        self.group(question).live()
+    }
+
     /// Whether every server for this question is down, as far as is known now.
     pub(super) fn known_dead(&self, question: &Question) -> bool {
         self.group(question).is_down()

@@ -92,6 +92,17 @@ impl Schedule {
         }
     }
 
+    /// One of those that are up, by itself: so many after the first that is written.
+    pub(super) fn alone(mut self, nth: usize) -> Self {
+        self.live.extend(self.trial.take());
+        self.live.make_contiguous().sort_unstable();
+        self.live
+            .rotate_left(nth.checked_rem(self.live.len()).unwrap_or(0));
+        self.live.truncate(1);
+        self.down.clear();
+        self
+    }
+
     /// The servers to be asked now.
     pub(super) fn start(&mut self, now: Instant) -> Vec<usize> {
         let mut live = Vec::new();

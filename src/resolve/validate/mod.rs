@@ -23,10 +23,10 @@ mod walk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hickory_proto::rr::Name;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use self::anchors::Anchor;
@@ -45,6 +45,8 @@ use crate::telemetry::{DnssecLabels, Metrics};
 
 /// How many times `dns.upstream.timeout` the keys and delegations for one answer may take together, beyond the answer.
 const PATIENCE: u32 = 3;
+/// Servers that are asked by themselves for what did not hold.
+const MAX_SERVERS: usize = 3;
 /// Questions for keys and delegations in flight.
 const MAX_FLIGHTS: usize = 4096;
 /// 2026-01-01, in seconds: a clock before that is wrong, as it is on a machine that does not keep the time.
@@ -89,7 +91,8 @@ impl Validator {
         self.known.forget(matches);
     }
 
-    /// Asks upstream and validates the answer. What was asked with CD comes as it is.
+    /// Asks upstream and validates the answer. What was asked with CD comes as it is. Where it does not hold, each
+    /// of the servers is asked by itself: one that drops signatures, or lies, must not speak for the others.
     ///
     /// # Errors
     ///
@@ -111,15 +114,38 @@ impl Validator {
             return Ok(answer);
         }
         let clock = clock();
+        let until = Instant::from_std(now() + self.patience);
+        let servers = match upstreams.live(&asked).min(MAX_SERVERS) {
+            0 | 1 => 0,
+            several => several,
+        };
         let mut walk = Walk {
             validator: self,
             upstreams,
             // Signatures count seconds modulo 2^32.
             time: u32::try_from(clock & u64::from(u32::MAX)).unwrap_or(u32::MAX),
             budget: Budget::default(),
+            server: None,
+            is_last: servers == 0,
         };
-        let judged = timeout(self.patience, walk.judge(question, &mut answer)).await;
-        let outcome = judged.unwrap_or(Err(ResolveError::Timeout));
+        let judged = timeout_at(until, walk.judge(question, &mut answer)).await;
+        let mut outcome = judged.unwrap_or(Err(ResolveError::Timeout));
+        for nth in 0..servers {
+            if !is_bogus(&outcome) {
+                break;
+            }
+            walk.budget = Budget::default();
+            (walk.server, walk.is_last) = (Some(nth), nth + 1 == servers);
+            let again = async {
+                let mut answer = upstreams.ask_one(&asked, nth).await?;
+                answer.authentic = false;
+                let security = walk.judge(question, &mut answer).await?;
+                Ok::<_, ResolveError>((answer, security))
+            };
+            if let Ok(Ok((other, security))) = timeout_at(until, again).await {
+                (answer, outcome) = (other, Ok(security));
+            }
+        }
         let result = match &outcome {
             Ok(Security::Secure) => "secure",
             Ok(Security::Insecure) => "insecure",
@@ -159,6 +185,11 @@ impl Validator {
     }
 }
 
+/// Whether it does not hold; work that ran out says nothing about the server.
+fn is_bogus(outcome: &Result<Security, ResolveError>) -> bool {
+    matches!(outcome, Err(ResolveError::Bogus { code, .. }) if *code != ede::INDETERMINATE)
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the shell around validation: signatures hold by the calendar"
@@ -173,6 +204,6 @@ fn clock() -> u64 {
     clippy::disallowed_methods,
     reason = "the shell around Known; tokio's clock, which tests can pause"
 )]
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

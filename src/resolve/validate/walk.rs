@@ -28,6 +28,10 @@ pub(super) struct Walk<'a> {
     pub(super) time: u32,
     /// What is left.
     pub(super) budget: Budget,
+    /// The server that is asked by itself; `None`: as for any question.
+    pub(super) server: Option<usize>,
+    /// Whether nobody else is asked after this, so that a zone that does not hold is remembered as such.
+    pub(super) is_last: bool,
 }
 
 /// How a zone is signed, as its parent or a trust anchor says.
@@ -101,7 +105,9 @@ impl Walk<'_> {
             }
             outcome => outcome?,
         };
-        self.validator.known.put(name, state.clone(), ttl, now());
+        if self.is_last || !matches!(state, State::Bogus(_)) {
+            self.validator.known.put(name, state.clone(), ttl, now());
+        }
         Ok(state)
     }
 
@@ -275,6 +281,9 @@ impl Walk<'_> {
             dnssec_ok: true,
             checking_disabled: true,
         };
+        if let Some(nth) = self.server {
+            return self.upstreams.ask_one(&question, nth).await.map(Arc::new);
+        }
         let upstreams = Arc::clone(self.upstreams);
         let asked = question.clone();
         let outcome = self

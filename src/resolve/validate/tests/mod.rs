@@ -12,7 +12,7 @@ use hickory_proto::rr::RecordType;
 use self::world::{Chain, NSEC3, OPT_OUT, Server, Tamper, World, Zone, address, alias, name};
 use super::super::{Answer, Question, ResolveError, Resolver, Trust};
 use super::TrustAnchors;
-use crate::config::{Config, Dns, Server as Upstream, Transport, UpstreamZone};
+use crate::config::{Config, Dns, Server as Upstream, Strategy, Transport, UpstreamZone};
 use crate::net::Interfaces;
 use crate::telemetry::{DnssecLabels, Metrics};
 
@@ -48,6 +48,7 @@ fn zones(chain: Chain) -> Vec<Zone> {
 
 async fn home_with(zones: Vec<Zone>, tamper: Option<Tamper>, trust: Option<&str>) -> Home {
     let file = trust.map_or_else(|| zones[0].anchor(), ToOwned::to_owned);
+    let zones = Arc::new(zones);
     let server = Server::start(World { zones, tamper }).await;
     let interfaces = Interfaces::of(&[("eth0", "192.168.1.2/24")], Some("eth0"));
     let config = Config::parse("", None, &interfaces, "nameserver 192.0.2.53\n");
@@ -288,6 +289,39 @@ async fn the_ds_of_a_zone_with_an_anchor_of_its_own_is_the_parents() {
     let home = home_with(zones, None, Some(&both)).await;
     let answer = home.ask("secure.test.", RecordType::DS).await.unwrap();
     assert!(answer.authentic);
+}
+
+#[tokio::test]
+async fn one_server_that_drops_signatures_is_not_all_there_is() {
+    let zones = Arc::new(zones(Chain::Nsec));
+    let strip: Tamper = Box::new(|_, _, message| {
+        let answers = &mut message.answers;
+        answers.retain(|record| record.record_type() != RecordType::RRSIG);
+    });
+    let mut servers = Vec::new();
+    for tamper in [Some(strip), None] {
+        let zones = Arc::clone(&zones);
+        servers.push(Server::start(World { zones, tamper }).await);
+    }
+    for strategy in [Strategy::Ordered, Strategy::Fastest, Strategy::Race] {
+        let mut dns = home(Chain::Nsec).await.dns;
+        let server = dns.upstream.servers[0].clone();
+        let addresses = servers.iter().map(|server| server.address);
+        dns.upstream.servers = addresses
+            .map(|address| Upstream {
+                address,
+                ..server.clone()
+            })
+            .collect();
+        dns.upstream.strategy = strategy;
+        let resolver = Resolver::new(&dns, &Trust::nobody(), Arc::new(Metrics::new()));
+        let anchors = TrustAnchors::parse(&zones[0].anchor()).unwrap();
+        resolver.validate_by(&dns, Some(anchors));
+        for owner in ["www.secure.test.", "below.empty.secure.test."] {
+            let answer = resolver.lookup(&question(owner, RecordType::A)).await;
+            assert!(answer.unwrap().authentic, "{strategy:?} {owner}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ pub(super) type Tamper = Box<dyn Fn(&Name, RecordType, &mut Message) + Send + Sy
 
 /// What the server knows.
 pub(super) struct World {
-    pub(super) zones: Vec<Zone>,
+    pub(super) zones: Arc<Vec<Zone>>,
     pub(super) tamper: Option<Tamper>,
 }
 
