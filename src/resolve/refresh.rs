@@ -40,6 +40,9 @@ impl Resolver {
 
     /// A newer answer if it comes in time, else the stale one. Nobody waits for servers that are known not to answer.
     /// Whoever waits, the newer answer is kept when it comes.
+    ///
+    /// An answer that does not hold ([`ResolveError::Bogus`](super::ResolveError::Bogus)) is a failure like any other: the
+    /// stale one held when it came, and who can forge answers can hold them back as well, to the same end.
     pub(super) async fn newer_or(
         &self,
         question: &Question,

@@ -4,6 +4,7 @@ mod forged;
 mod world;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
@@ -322,6 +323,29 @@ async fn one_server_that_drops_signatures_is_not_all_there_is() {
             assert!(answer.unwrap().authentic, "{strategy:?} {owner}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_held_is_told_stale_while_what_comes_does_not_hold() {
+    let forge = Arc::new(AtomicBool::new(false));
+    let forged = Arc::clone(&forge);
+    let strip: Tamper = Box::new(move |_, record_type, message| {
+        if forged.load(Ordering::Relaxed) && record_type == RecordType::A {
+            let answers = &mut message.answers;
+            answers.retain(|record| record.record_type() != RecordType::RRSIG);
+        }
+    });
+    let home = home_with(zones(Chain::Nsec), Some(strip), None).await;
+    let fresh = home.ask("www.secure.test.", RecordType::A).await.unwrap();
+    forge.store(true, Ordering::Relaxed);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(301)).await;
+    tokio::time::resume();
+    let stale = home.ask("www.secure.test.", RecordType::A).await.unwrap();
+    assert!(fresh.authentic && !stale.authentic);
+    assert_eq!(stale.answers[0].data, fresh.answers[0].data);
+    assert_eq!(stale.extended_errors[0].code, 3);
+    assert_eq!(home.counted("bogus"), 1);
 }
 
 #[tokio::test]
