@@ -109,10 +109,9 @@ fn noise_over_tls_leaves_it_serving() {
     let mut random = Random(0x0d07_0d07_0d07_0d07);
     for round in 0..50 {
         let mut tls = open(&gate);
-        for _ in 0..20 {
-            // The gate may have closed on the packet before.
-            tls.write_all(&framed(&random.packet())).ok();
-        }
+        // Many in one record; the gate may close on one of them.
+        let all: Vec<u8> = (0..200).flat_map(|_| framed(&random.packet())).collect();
+        tls.write_all(&all).ok();
         if round % 10 == 0 {
             // And what is not even TLS.
             let mut stream = connect(gate.addr("dns-tls"));
@@ -122,6 +121,8 @@ fn noise_over_tls_leaves_it_serving() {
     }
     assert_serves(&mut open(&gate));
     assert!(!gate.log_text().contains("panicked"), "a task fell over");
+    gate.wait_for_metric("sekisho_dns_in_flight ", 0.0);
+    gate.wait_for_metric("sekisho_dns_connections ", 0.0);
 }
 
 #[test]
