@@ -3,6 +3,7 @@
 
 use hickory_proto::rr::Name;
 use libfuzzer_sys::fuzz_target;
+use sekisho::net::Host;
 use sekisho::steer::{Lists, Steering, When, Why};
 use sekisho_fuzz::{Steered, config, file};
 
@@ -25,10 +26,13 @@ fuzz_target!(|bytes: &[u8]| {
         .map(|line| line.split('#').next().unwrap_or_default().trim());
     let names: Vec<Name> = lines
         .filter(|line| !line.is_empty())
-        .map(|line| {
-            let mut name = Name::from_utf8(line).expect("a line that was taken is a name");
-            name.set_fqdn(true);
-            name
+        .map(|line| match Host::parse(line) {
+            Ok(Host::Name(mut name)) => {
+                name.set_fqdn(true);
+                name
+            }
+            _ if line == "." => Name::root(),
+            other => panic!("{line} was taken: {other:?}"),
         })
         .take(64)
         .collect();

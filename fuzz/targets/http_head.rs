@@ -1,4 +1,5 @@
-//! The head of an HTTP request: whatever part of it arrives first, the outcome is the same; and httparse, by which an
+//! The head of an HTTP request: whatever part of it arrives first, the outcome is the same, though not which of several
+//! faults is told; and httparse, by which an
 //! origin might read it, finds the same Host.
 #![no_main]
 
@@ -10,7 +11,14 @@ fuzz_target!(|data: &[u8]| {
     for end in 0..data.len().min(512) {
         let part = sniff(&data[..end], 80);
         if part != Sniffed::NeedMore {
-            assert_eq!(part, whole, "after {end} bytes");
+            let both = matches!(
+                (&part, &whole),
+                (Sniffed::Malformed(_), Sniffed::Malformed(_))
+            );
+            assert!(
+                both || part == whole,
+                "{part:?} after {end} bytes, {whole:?}"
+            );
             break;
         }
     }

@@ -46,6 +46,7 @@ pub(super) fn read(question: &Question, message: Message) -> Answer {
 fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
     answers.retain(|record| record.dns_class == DNSClass::IN);
     if question.record_type == RecordType::ANY {
+        answers.retain(|record| record.name == question.name);
         return answers;
     }
     let chain = chain(&question.name, question.record_type, &answers);
@@ -319,6 +320,19 @@ mod tests {
                 signature
             ]
         );
+    }
+
+    #[test]
+    fn of_an_answer_to_any_only_what_is_at_the_name_is_kept() {
+        let question = Question {
+            record_type: RecordType::ANY,
+            ..question("a.example.")
+        };
+        let got = kept(
+            &question,
+            vec![a("bank.example."), a("A.example."), a("b.a.example.")],
+        );
+        assert_eq!(got, [a("a.example.")]);
     }
 
     #[test]
