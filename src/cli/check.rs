@@ -56,12 +56,13 @@ fn summary(config: &Config) -> String {
         .networks()
         .iter()
         .map(ToString::to_string);
-    let servers = config
-        .dns
-        .upstream
-        .servers
-        .iter()
-        .map(|server| server.address.to_string());
+    let upstream = &config.dns.upstream;
+    let servers = upstream.servers.iter().map(ToString::to_string);
+    let own = upstream.zones.iter().map(|zone| {
+        let servers: Vec<String> = zone.servers.iter().map(ToString::to_string).collect();
+        format!("{} at {}", zone.domain, servers.join(" "))
+    });
+    let validation = if config.dns.dnssec { "on" } else { "off" };
     let zones = match &config.dns.zones {
         Some(folder) if folder.exists() => folder.display().to_string(),
         _ => "none".to_owned(),
@@ -78,7 +79,10 @@ fn summary(config: &Config) -> String {
         ("clients", list(clients.collect())),
         ("dns", listen(&config.dns.listen)),
         ("DNS over TLS", listen(&config.dns.tls)),
+        ("DNS over TLS", listen(&config.dns.tls)),
         ("upstream", list(servers.collect())),
+        ("own servers", list(own.collect())),
+        ("DNSSEC", validation.to_owned()),
         ("zones", zones),
         ("hosts files", files(&config.dns.hosts)),
         ("leases", files(&config.dns.leases)),

@@ -166,7 +166,11 @@ impl<'r, 't> Section<'r, 't> {
                     line: Some(line),
                 },
                 None => {
-                    self.mistyped(key, line, value, &format!("a text, such as \"{default}\""));
+                    let example = match default {
+                        "" => "a text in quotes".to_owned(),
+                        default => format!("a text, such as \"{default}\""),
+                    };
+                    self.mistyped(key, line, value, &example);
                     return None;
                 }
             },
@@ -220,7 +224,10 @@ impl<'r, 't> Section<'r, 't> {
                     key,
                     line,
                     value,
-                    &format!("a list of texts, such as {defaults:?}"),
+                    &match defaults {
+                        [] => "a list of texts: [\"...\"]".to_owned(),
+                        defaults => format!("a list of texts, such as {defaults:?}"),
+                    },
                 ),
             },
             None => texts.extend(defaults.iter().map(|value| Text { value, line: None })),
