@@ -107,7 +107,7 @@ impl Interfaces {
                 .iter()
                 .map(|(interface, network)| InterfaceAddr {
                     interface: (*interface).to_owned(),
-                    network: network.parse().unwrap(),
+                    network: network.parse().expect("a network"),
                 })
                 .collect(),
             default_route: default_route.map(str::to_owned),

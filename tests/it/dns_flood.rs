@@ -343,7 +343,7 @@ fn reloads_under_load_lose_no_answer_and_leak_nothing() {
             .set("dns.max-queries", &format!("{}", 1000 + round))
             .set("dns.cache.entries", &format!("{}", 10 + round))
             .set("steer.ttl", &format!("\"{}s\"", 1 + round % 60));
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             let zone = "@ 60 IN SOA ns root 1 2 3 4 5\n@ 60 IN NS ns\nns 60 IN A 192.0.2.3\nnas 60 IN A 192.0.2.3\n";
             setup = setup.zone("lan.example.zone", zone);
         }

@@ -185,6 +185,10 @@ pub(super) fn explain(error: &io::Error) -> Option<String> {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "its certificate is not valid yet; is our clock right?".to_owned()
         }
-        other => format!("its certificate is not valid: {other:?}"),
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "its certificate is that of an authority; give the server one that the authority has signed"
+                .to_owned()
+        }
+        other => format!("its certificate is not valid: {other}"),
     })
 }
