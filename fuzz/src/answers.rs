@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::rdata::HTTPS;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamKey, SvcParamValue};
 use hickory_proto::rr::{RData, Record, RecordType};
@@ -89,12 +90,13 @@ pub fn tells_a_stranger_nothing(answer: Option<&[u8]>) {
     assert_eq!(sections(&message).count(), 0);
 }
 
-/// What holds of what an upstream said once it is told: nothing of AAAA, and no address inside.
+/// What holds of what an upstream said once it is told: nothing of AAAA, and no address inside. `said` is what it said,
+/// where it could have said a record that is none: such a record is passed on as it is.
 ///
 /// # Panics
 ///
 /// Where it does not hold.
-pub fn withholds(told: &Told) {
+pub fn withholds(told: &Told, said: Option<&Message>) {
     let message = &told.message;
     let wanted = message.queries.first().map(|query| query.query_type);
     for record in sections(message) {
@@ -105,13 +107,30 @@ pub fn withholds(told: &Told) {
                 assert_ne!(covered, RecordType::AAAA, "{message}");
             }
             RData::A(address) => outside(address.0, message),
-            RData::HTTPS(binding) => hints(&binding.0, message),
-            RData::SVCB(binding) => hints(binding, message),
+            RData::HTTPS(HTTPS(binding)) | RData::SVCB(binding) => {
+                hints(binding, message);
+                let as_said = said.is_some_and(|said| {
+                    sections(said).any(|record| match &record.data {
+                        RData::HTTPS(HTTPS(binding)) | RData::SVCB(binding) => {
+                            demands_hints(binding) && !has_hints(binding)
+                        }
+                        _ => false,
+                    })
+                });
+                assert!(!demands_hints(binding) || as_said, "{message}");
+            }
             _ => {}
         }
     }
     if wanted == Some(RecordType::AAAA) && message.metadata.response_code == ResponseCode::NoError {
-        assert!(!message.metadata.authentic_data, "{message}");
+        let filtered = message.edns.iter().any(|edns| {
+            let mut options = edns.options().options.iter();
+            options.any(|(_, option)| match option {
+                EdnsOption::Unknown(15, data) => data.starts_with(&[0, 17]),
+                _ => false,
+            })
+        });
+        assert!(!filtered || !message.metadata.authentic_data, "{message}");
         assert!(
             message.answers.iter().all(|record| matches!(
                 record.record_type(),
@@ -141,12 +160,22 @@ fn hints(binding: &SVCB, message: &Message) {
                     outside(hint.0, message);
                 }
             }
-            SvcParamValue::Mandatory(mandatory) => {
-                assert!(!mandatory.0.contains(&SvcParamKey::Ipv6Hint), "{message}");
-            }
             _ => assert_ne!(*key, SvcParamKey::Ipv6Hint),
         }
     }
+}
+
+fn has_hints(binding: &SVCB) -> bool {
+    let mut keys = binding.svc_params.iter().map(|(key, _)| *key);
+    keys.any(|key| key == SvcParamKey::Ipv6Hint)
+}
+
+/// Whether clients must not use the record without `ipv6hint`.
+fn demands_hints(binding: &SVCB) -> bool {
+    binding.svc_params.iter().any(|(_, value)| match value {
+        SvcParamValue::Mandatory(mandatory) => mandatory.0.contains(&SvcParamKey::Ipv6Hint),
+        _ => false,
+    })
 }
 
 /// The records of all sections.
@@ -154,17 +183,4 @@ pub fn sections(message: &Message) -> impl Iterator<Item = &Record> {
     [&message.answers, &message.authorities, &message.additionals]
         .into_iter()
         .flatten()
-}
-
-/// The codes of the Extended DNS Errors.
-pub fn extended_errors(message: &Message) -> Vec<u16> {
-    let options = message.edns.iter().flat_map(|edns| &edns.options().options);
-    options
-        .filter_map(|(_, option)| match option {
-            EdnsOption::Unknown(15, data) => {
-                Some(u16::from_be_bytes([*data.first()?, *data.get(1)?]))
-            }
-            _ => None,
-        })
-        .collect()
 }

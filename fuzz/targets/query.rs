@@ -74,7 +74,7 @@ fuzz_target!(|packet: &[u8]| {
             if let Some(told) = gate.ask(packet, transport)
                 && told.from_upstream
             {
-                withholds(&told);
+                withholds(&told, None);
             }
         }
     }

@@ -53,10 +53,11 @@ fn gates() -> &'static (Vec<Gate>, Bytes) {
 fuzz_target!(|said: &[u8]| {
     let (gates, bytes) = gates();
     said.clone_into(&mut bytes.lock().expect("no panic before"));
-    let Ok(Message { queries, .. }) = Message::from_vec(said) else {
+    let Ok(message) = Message::from_vec(said) else {
         return;
     };
-    let Some(asked) = queries
+    let Some(asked) = message
+        .queries
         .first()
         .filter(|asked| asked.query_class == DNSClass::IN)
     else {
@@ -73,7 +74,7 @@ fuzz_target!(|said: &[u8]| {
                 if let Some(told) = gate.ask_for(&asked.name, record_type, dnssec_ok)
                     && told.from_upstream
                 {
-                    withholds(&told);
+                    withholds(&told, Some(&message));
                 }
             }
         }

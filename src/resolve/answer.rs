@@ -193,7 +193,10 @@ pub(super) fn is_negative(question: &Question, answer: &Answer) -> bool {
         return true;
     }
     if question.record_type == RecordType::ANY {
-        return answer.answers.is_empty();
+        return answer
+            .answers
+            .iter()
+            .all(|record| record.record_type() == RecordType::RRSIG);
     }
     let end = chain_end(question, &answer.answers);
     !answer
@@ -333,6 +336,23 @@ mod tests {
             vec![a("bank.example."), a("A.example."), a("b.a.example.")],
         );
         assert_eq!(got, [a("a.example.")]);
+    }
+
+    #[test]
+    fn signatures_alone_are_no_answer_to_any() {
+        let question = Question {
+            record_type: RecordType::ANY,
+            ..question("a.example.")
+        };
+        let rdata = NULL::with(vec![0, 1, 8, 2]);
+        let code = RecordType::RRSIG;
+        let signature = Record::from_rdata(name("a.example."), 60, RData::Unknown { code, rdata });
+        let mut message = Message::new(0, MessageType::Response, OpCode::Query);
+        message.answers = vec![signature];
+        let mut answer = read(&question, message);
+        assert!(is_negative(&question, &answer));
+        answer.answers.push(a("a.example."));
+        assert!(!is_negative(&question, &answer));
     }
 
     #[test]
