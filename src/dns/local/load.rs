@@ -9,7 +9,10 @@ use std::{
 
 use hickory_proto::{
     rr::{DNSClass, Name, Record, RecordType},
-    serialize::{binary::BinEncodable, txt::parse_ttl},
+    serialize::{
+        binary::{BinDecodable, BinEncodable},
+        txt::parse_ttl,
+    },
 };
 
 use super::{
@@ -193,7 +196,11 @@ impl Reader<'_> {
         let data = data(record_type, tokens, &self.origin)
             .map_err(|(what, write)| (format!("{record_type}: {what}"), write))?;
         let record = Record::from_rdata(owner, ttl, data);
-        record.to_bytes().map_err(|error| {
+        // What reads texts takes some data that what reads messages does not, such as a tag of CAA with a hyphen.
+        let readable = record
+            .to_bytes()
+            .and_then(|bytes| Ok(Record::from_bytes(&bytes)?));
+        readable.map_err(|error| {
             (
                 format!("{record_type}: {error}"),
                 "write data that fits a DNS record; text in strings of at most 255 octets".into(),

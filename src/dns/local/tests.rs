@@ -484,6 +484,12 @@ fn each_problem_says_what_to_write() {
 }
 
 #[test]
+fn a_record_that_nobody_could_read_is_a_problem() {
+    let found = problem("c CAA 0 -issue e");
+    assert!(found.contains("line 5: CAA: "), "{found}");
+}
+
+#[test]
 fn everyday_mistakes_are_met_with_what_to_write() {
     for (text, what, write) in [
         ("# note", "`#` does not begin a comment", "write `;`"),
