@@ -84,17 +84,23 @@ impl<'a> Lines<'a> {
         let (line, rest) = self.0.split_at(end);
         self.0 = rest.split_first().map_or(&[], |(_, rest)| rest);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.iter().any(|&byte| byte == b'\r' || byte == 0) {
-            return Err(Sniffed::Malformed("a line has a bare CR or a NUL in it"));
+        if line.contains(&b'\r') || !line.iter().all(is_text) {
+            return Err(Sniffed::Malformed(
+                "a line has a bare CR or another control character in it",
+            ));
         }
         Ok(line)
     }
 }
 
+/// Whether an octet may stand in a line (RFC 9110 section 5.5), its end included.
+fn is_text(byte: &u8) -> bool {
+    matches!(byte, b'\t' | b'\r' | b' '..=b'~' | 0x80..)
+}
+
 /// Whether an unfinished line can still become one: other protocols are told at once, not at the timeout.
 fn plausible(start: &[u8]) -> Sniffed {
-    let text = |byte: &u8| matches!(byte, b'\t' | b'\r' | b' '..=b'~' | 0x80..);
-    if start.iter().all(text) {
+    if start.iter().all(is_text) {
         Sniffed::NeedMore
     } else {
         Sniffed::Malformed("this is not HTTP")
@@ -197,6 +203,15 @@ mod tests {
 
     fn found(text: &str) -> Sniffed {
         Sniffed::Found(Some(Target::parse(text, None).unwrap()))
+    }
+
+    #[test]
+    fn a_control_character_is_refused_whether_its_line_has_ended_or_not() {
+        let head = b"GET / HTTP/1.0\r\nX: a\x05b\r\n\r\n";
+        for end in 21..=head.len() {
+            let part = sniff(&head[..end], 80);
+            assert!(matches!(part, Sniffed::Malformed(_)), "{end}: {part:?}");
+        }
     }
 
     #[test]
