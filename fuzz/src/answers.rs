@@ -47,7 +47,7 @@ pub fn look(packet: &[u8], answer: &[u8], transport: Transport) -> Message {
         && message.edns.is_some()
         && transport == Transport::Tls
         && edns.version() == 0
-        && message.metadata.response_code != ResponseCode::FormErr
+        && message.metadata.response_code == ResponseCode::NoError
         && edns.option(EdnsCode::Padding).is_some()
     {
         assert_eq!(answer.len() % BLOCK, 0, "padding");
