@@ -113,7 +113,7 @@ impl Home {
             Denial::OptOut => OPT_OUT,
         };
         let world = Arc::new(World {
-            zones: zones(chain),
+            zones: zones(chain).into(),
             tamper: None,
         });
         let anchor = world.zones[0].anchor();
