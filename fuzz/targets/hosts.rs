@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use hickory_proto::rr::{Name, RecordType};
 use libfuzzer_sys::fuzz_target;
@@ -10,21 +11,29 @@ use sekisho::dns::{HostNames, Local, Zones};
 use sekisho::resolve::ResolveError;
 use sekisho_fuzz::{Gate, Steered, words};
 
-fuzz_target!(|bytes: &[u8]| {
+/// The domain, and what a gate answers from beside what it follows: nothing.
+static HOME: LazyLock<(Name, Local, Gate)> = LazyLock::new(|| {
     let domain = Name::from_ascii("home.arpa.").expect("a name");
+    let local = Local::new(Zones::default(), domain.clone(), true);
+    let silent = Box::new(|_: &_| Err(ResolveError::Timeout));
+    let gate = Gate::new(Steered::No, local.clone(), silent);
+    (domain, local, gate)
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let (domain, local, gate) = &*HOME;
     let files = [("hosts".into(), bytes.to_vec())];
-    let (names, problems) = HostNames::read(&files, &Zones::default(), &domain);
+    let (names, problems) = HostNames::read(&files, local.zones(), domain);
     assert!(problems.len() <= 51);
     let count = names.len();
     assert_eq!(names.is_empty(), count == 0);
-    let local = Local::new(Zones::default(), domain.clone(), true);
     local.follow_hosts(names);
-    let gate = Gate::new(Steered::No, local, Box::new(|_| Err(ResolveError::Timeout)));
     let text = String::from_utf8_lossy(bytes);
     // Addresses may be written with a scope.
     let written = words(&text).flat_map(|word| [word, word.split('%').next().unwrap_or_default()]);
     let written: HashSet<IpAddr> = written.filter_map(|word| word.parse().ok()).collect();
-    for word in words(&text).take(24) {
+    let mut seen = HashSet::new();
+    for word in words(&text).filter(|word| seen.insert(*word)).take(24) {
         if let Ok(address) = word.parse::<IpAddr>() {
             gate.ask_for(&address.into(), RecordType::PTR, false);
         }

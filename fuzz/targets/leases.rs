@@ -2,8 +2,10 @@
 #![no_main]
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, Record, RecordType};
 use libfuzzer_sys::fuzz_target;
 use sekisho::dns::{Leases, Local, Zones};
 use sekisho::resolve::ResolveError;
@@ -14,57 +16,73 @@ const ZONE: &str =
 /// 2026.
 const NOW: u64 = 1_790_000_000;
 
-fuzz_target!(|bytes: &[u8]| {
+/// Names that no client may take.
+const NOT_THEIRS: [&str; 7] = [
+    "wpad.home.arpa.",
+    "gate.home.arpa.",
+    "nas.home.arpa.",
+    "localhost.home.arpa.",
+    "taken.home.arpa.",
+    "resolver.arpa.",
+    "example.com.",
+];
+
+struct Home {
+    domain: Name,
+    reserved: HashSet<String>,
+    not_theirs: Vec<Name>,
+    /// What is told of those names while nobody has a lease.
+    told: Vec<(ResponseCode, Vec<Record>)>,
+    local: Local,
+    gate: Gate,
+}
+
+static HOME: LazyLock<Home> = LazyLock::new(|| {
     let domain = Name::from_ascii("home.arpa.").expect("a name");
+    let zones = Zones::from_text(&[("home.arpa", ZONE)]).expect("a good zone");
+    let local = Local::new(zones, domain.clone(), true);
+    let silent = Box::new(|_: &_| Err(ResolveError::Timeout));
+    let gate = Gate::new(Steered::No, local.clone(), silent);
+    let not_theirs = NOT_THEIRS.map(|name| Name::from_ascii(name).expect("a name"));
+    Home {
+        domain,
+        reserved: HashSet::from(["taken".to_owned()]),
+        told: told(&gate, &not_theirs),
+        not_theirs: not_theirs.into(),
+        local,
+        gate,
+    }
+});
+
+fn told(gate: &Gate, names: &[Name]) -> Vec<(ResponseCode, Vec<Record>)> {
+    let told = names.iter().map(|name| {
+        let told = gate.ask_for(name, RecordType::A, false).expect("a name");
+        (told.message.metadata.response_code, told.message.answers)
+    });
+    told.collect()
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let home = &*HOME;
     let (leases, problems) = Leases::read(&[("leases".into(), bytes.to_vec())]);
     assert!(problems.len() <= 1);
-    let reserved = HashSet::from(["taken".to_owned()]);
-    let made = leases.names(NOW, &domain, &reserved);
+    let made = leases.names(NOW, &home.domain, &home.reserved);
     assert!(made.next_end.is_none_or(|end| end > NOW));
-    let zones = Zones::from_text(&[("home.arpa", ZONE)]).expect("a good zone");
-    let local = Local::new(zones.clone(), domain.clone(), true);
-    let bare = Gate::new(
-        Steered::No,
-        local.clone(),
-        Box::new(|_| Err(ResolveError::Timeout)),
-    );
-    let taken = |gate: &Gate| {
-        [
-            "wpad",
-            "gate",
-            "nas",
-            "localhost",
-            "taken",
-            "resolver.arpa",
-            "wpad.home.arpa",
-            "example.com",
-        ]
-        .map(|name| {
-            let mut name = Name::from_ascii(name).expect("a name");
-            if name.num_labels() == 1 {
-                name = name.append_domain(&domain).expect("a name");
-            }
-            name.set_fqdn(true);
-            let told = gate.ask_for(&name, RecordType::A, false).expect("a name");
-            (told.message.metadata.response_code, told.message.answers)
-        })
-    };
-    let before = taken(&bare);
-    local.follow_leases(made.names);
-    let gate = Gate::new(Steered::No, local, Box::new(|_| Err(ResolveError::Timeout)));
+    home.local.follow_leases(made.names);
     assert_eq!(
-        taken(&gate),
-        before,
+        told(&home.gate, &home.not_theirs),
+        home.told,
         "a lease took a name that is not its own"
     );
     let text = String::from_utf8_lossy(bytes);
-    for word in words(&text).take(24) {
+    let mut seen = HashSet::new();
+    for word in words(&text).filter(|word| seen.insert(*word)).take(24) {
         if let Ok(address) = word.parse::<std::net::IpAddr>() {
-            gate.ask_for(&address.into(), RecordType::PTR, false);
+            home.gate.ask_for(&address.into(), RecordType::PTR, false);
         }
-        if let Ok(name) = Name::from_ascii(word).and_then(|name| name.append_domain(&domain)) {
-            gate.ask_for(&name, RecordType::A, false);
-            gate.ask_for(&name, RecordType::AAAA, false);
+        if let Ok(name) = Name::from_ascii(word).and_then(|name| name.append_domain(&home.domain)) {
+            home.gate.ask_for(&name, RecordType::A, false);
+            home.gate.ask_for(&name, RecordType::AAAA, false);
         }
     }
 });
