@@ -79,8 +79,9 @@ fn asked_for(question: &Question, mut answers: Vec<Record>) -> Vec<Record> {
     kept
 }
 
-/// The records of the authority section that are about zones of these names: their servers, their SOA, and what
-/// proves that something is not there.
+/// The records of the authority section that are about zones of these names: their SOA, and what proves that something
+/// is not there. Their servers are not: nobody needs them beside an answer, and who forges an answer could name servers
+/// of a whole zone there.
 fn of_the_zones(names: &[&Name], mut authorities: Vec<Record>) -> Vec<Record> {
     authorities.retain(|record| record.dns_class == DNSClass::IN);
     let is_above = |zone: &Name| names.iter().any(|name| zone.zone_of(name));
@@ -95,12 +96,15 @@ fn of_the_zones(names: &[&Name], mut authorities: Vec<Record>) -> Vec<Record> {
         .cloned()
         .collect();
     authorities.retain(|record| match record.record_type() {
-        RecordType::SOA | RecordType::NS | RecordType::DS => is_above(&record.name),
+        RecordType::SOA => is_above(&record.name),
         RecordType::NSEC3 => is_above(&record.name.base_name()),
         // Its owner is beside the name, in the zone of the SOA or of the signatures.
         RecordType::NSEC => zones.iter().any(|zone| zone.zone_of(&record.name)),
         RecordType::RRSIG => signature(record).is_some_and(|signature| {
-            is_above(&signature.signer_name) && signature.signer_name.zone_of(&record.name)
+            let about = signature.type_covered;
+            !matches!(about, RecordType::NS | RecordType::DS)
+                && is_above(&signature.signer_name)
+                && signature.signer_name.zone_of(&record.name)
         }),
         _ => false,
     });
@@ -372,11 +376,14 @@ mod tests {
             record("a.example. MX 10 mail.example."),
             record("a.example. MX 20 mail.other."),
         ];
+        let soa = |zone: &str| record(&format!("{zone} SOA ns.bank. root.bank. 1 2 3 4 5"));
         message.authorities = vec![
             ns("example.", "ns.example."),
+            ns(".", "ns.bank."),
             ns("bank.", "ns.bank."),
             a("example."),
-            record("bank. SOA ns.bank. root.bank. 1 2 3 4 5"),
+            soa("example."),
+            soa("bank."),
         ];
         message.additionals = vec![
             a("mail.example."),
@@ -392,10 +399,25 @@ mod tests {
         };
         let answer = read(&question, message);
         assert_eq!(answer.answers.len(), 2);
-        assert_eq!(answer.authorities, [ns("example.", "ns.example.")]);
+        assert_eq!(answer.authorities, [soa("example.")]);
+        assert_eq!(answer.additionals, [a("mail.example."), a("mail.other.")]);
+    }
+
+    #[test]
+    fn servers_that_were_asked_for_keep_their_addresses() {
+        let ns = Record::from_rdata(name("example."), 60, RData::NS(NS(name("ns.example."))));
+        let mut message = Message::new(0, MessageType::Response, OpCode::Query);
+        message.answers = vec![ns.clone()];
+        message.authorities = vec![ns.clone()];
+        message.additionals = vec![a("ns.example.")];
+        let question = Question {
+            record_type: RecordType::NS,
+            ..question("example.")
+        };
+        let answer = read(&question, message);
         assert_eq!(
-            answer.additionals,
-            [a("mail.example."), a("mail.other."), a("ns.example.")]
+            (answer.answers, answer.authorities, answer.additionals),
+            (vec![ns], vec![], vec![a("ns.example.")])
         );
     }
 
@@ -405,9 +427,9 @@ mod tests {
             let rdata = NSEC::new(name("z.example."), [RecordType::A]);
             Record::from_rdata(name(owner), 60, RData::DNSSEC(DNSSECRData::NSEC(rdata)))
         };
-        let signature = |owner: &str, signer: &str| {
+        let signed = |owner: &str, signer: &str, type_covered| {
             let input = SigInput {
-                type_covered: RecordType::NSEC,
+                type_covered,
                 algorithm: Algorithm::ECDSAP256SHA256,
                 num_labels: 2,
                 original_ttl: 60,
@@ -419,10 +441,12 @@ mod tests {
             let rdata = RRSIG::from_sig(input, vec![1]);
             Record::from_rdata(name(owner), 60, RData::DNSSEC(DNSSECRData::RRSIG(rdata)))
         };
+        let signature = |owner: &str, signer: &str| signed(owner, signer, RecordType::NSEC);
         let mut message = Message::new(0, MessageType::Response, OpCode::Query);
         message.authorities = vec![
             nsec("b.example."),
             signature("b.example.", "example."),
+            signed("example.", "example.", RecordType::NS),
             nsec("b.bank."),
             signature("b.bank.", "bank."),
             signature("c.bank.", "example."),

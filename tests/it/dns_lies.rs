@@ -183,6 +183,8 @@ const LIES: &[(&str, Told, Make)] = &[
         let mut lie = truth(asked);
         lie.authorities = vec![
             record("bank.example", RecordType::NS, "ns.bank.example."),
+            record("example", RecordType::NS, "ns.bank.example."),
+            record(".", RecordType::NS, "ns.bank.example."),
             record(
                 "bank.example",
                 RecordType::SOA,
