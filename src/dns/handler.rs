@@ -238,10 +238,11 @@ impl<T: Truth> Handler<T> {
         Some(answer)
     }
 
-    /// As [`Handler::answer`], with the place among the queries in flight: to be held until the answer is sent.
+    /// As [`Handler::answer`], with the place among the queries in flight: to be held until the answer is sent. A packet
+    /// that is given away is no longer held while the answer is waited for.
     pub(super) async fn answer_and_hold(
         &self,
-        packet: &[u8],
+        packet: impl AsRef<[u8]> + Send,
         client: ClientAddr,
         transport: Transport,
     ) -> Option<(Vec<u8>, Place)> {
@@ -251,15 +252,18 @@ impl<T: Truth> Handler<T> {
             limits.max_queries,
             limits.max_queries_per_client,
         )?;
-        let header = Header::read(&mut BinDecoder::new(packet)).ok()?;
+        let header = Header::read(&mut BinDecoder::new(packet.as_ref())).ok()?;
         let questions = usize::from(header.counts.queries);
         // Nothing is read for more than one question: the count alone would decide how much memory is taken.
         let request = (questions <= 1)
-            .then(|| Request::from_bytes(packet.to_vec(), no_address(), Protocol::Tcp).ok())
+            .then(|| {
+                Request::from_bytes(packet.as_ref().to_vec(), no_address(), Protocol::Tcp).ok()
+            })
             .flatten();
-        let message: Option<&MessageRequest> = request.as_deref();
+        // From here on a question takes no more memory than its name, however long the packet was.
+        drop(packet);
         let answer = self
-            .reply(&header.metadata, questions, message, client, transport)
+            .reply(&header.metadata, questions, request, client, transport)
             .await?;
         Some((answer, place))
     }
@@ -281,28 +285,30 @@ impl<T: Truth> Handler<T> {
         &self,
         metadata: &Metadata,
         questions: usize,
-        message: Option<&MessageRequest>,
+        request: Option<Request>,
         client: ClientAddr,
         transport: Transport,
     ) -> Option<Vec<u8>> {
+        let message: Option<&MessageRequest> = request.as_deref();
         let view = self.view.load_full();
         let admitted = view.networks.contains(client.ip());
         let edns: Option<ClientEdns> = message.and_then(client_edns);
-        let query: Option<&Query> = message
+        let query: Option<Query> = message
             .filter(|_| questions == 1)
             .and_then(|message| message.queries.queries().first())
-            .map(|lower| lower.original());
+            .map(|lower| lower.original().clone());
         let wishes = Wishes::read(message.and_then(|message| message.edns.as_ref()), transport);
         let mut screened = screen(admitted, metadata, questions, message, wishes);
+        drop(request);
         if matches!(screened, Screened::Silence) {
             return None;
         }
         if admitted && let Some(draft) = self.over_the_rate(&view, client) {
             screened = Screened::Refused(Box::new(draft));
         }
-        self.count_query(query, transport);
-        let mut witness =
-            queries_wanted().then(|| Witness::new(now(), client.ip(), transport.as_str(), query));
+        self.count_query(query.as_ref(), transport);
+        let mut witness = queries_wanted()
+            .then(|| Witness::new(now(), client.ip(), transport.as_str(), query.as_ref()));
         let (said, standing) = self.said(&view, admitted, wishes, client);
         let mut saw = |draft: &Draft| {
             if let Some(witness) = &mut witness {
@@ -313,7 +319,7 @@ impl<T: Truth> Handler<T> {
             Screened::Silence => return None,
             Screened::Refused(draft) => {
                 saw(&draft);
-                shape::reply(metadata, query.cloned(), edns, *draft)
+                shape::reply(metadata, query, edns, *draft)
             }
             Screened::CookieOnly => {
                 let rcode = match standing {

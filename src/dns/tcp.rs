@@ -134,7 +134,7 @@ async fn connection<T: Truth>(
                 break;
             };
             let handler = Arc::clone(handler);
-            open.spawn(async move { handler.answer_and_hold(&message, client, transport).await });
+            open.spawn(async move { handler.answer_and_hold(message, client, transport).await });
         }
         if !reading && open.is_empty() {
             break;

@@ -64,7 +64,9 @@ async fn answer<T: Truth>(
     source: SocketAddr,
 ) {
     let client = ClientAddr::new(source);
-    if let Some(answer) = handler.answer(&packet, client, Transport::Udp).await
+    if let Some((answer, _place)) = handler
+        .answer_and_hold(packet, client, Transport::Udp)
+        .await
         && let Err(error) = socket.send_to(&answer, source).await
     {
         tracing::debug!(%client, %error, "could not send an answer");
