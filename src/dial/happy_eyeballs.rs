@@ -87,6 +87,11 @@ impl Race {
         &self.running
     }
 
+    /// Whether an address waits for its turn.
+    pub fn is_waiting(&self) -> bool {
+        !(self.preferred.waiting.is_empty() && self.other.waiting.is_empty())
+    }
+
     /// Takes note of what happened.
     pub fn note(&mut self, input: Input, now: Instant) {
         match input {
@@ -107,7 +112,7 @@ impl Race {
         if let Some(winner) = self.winner {
             return Output::Done(winner);
         }
-        if self.preferred.waiting.is_empty() && self.other.waiting.is_empty() {
+        if !self.is_waiting() {
             let over = self.preferred.resolved && self.other.resolved && self.running.is_empty();
             return if over { Output::GiveUp } else { Output::Wait };
         }

@@ -10,6 +10,8 @@ mod names;
 mod plan;
 #[cfg(test)]
 mod tests;
+pub mod udp;
+mod ways;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -24,22 +26,24 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::{Egress, Lan};
-use crate::net::{Family, Host, Target, prepare_stream};
+use crate::net::{ClientAddr, Family, Host, Target, prepare_stream};
 use crate::resolve::ResolveError;
 use crate::telemetry::Metrics;
 
 pub use error::{DialError, DialErrorKind};
 pub use guard::Refusal;
 use guard::{Guard, Near, Surroundings};
-use happy_eyeballs::{Input, Output, Race};
+use happy_eyeballs::{Input, Output, RESOLUTION_DELAY, Race};
 pub use names::{LocalName, LocalNames, Names};
 pub use plan::Plan;
+pub use udp::{Flow, Settled};
+use ways::Ways;
 
 /// Reaches origins over both families. Made anew at each reload; it holds nothing worth keeping.
 #[derive(Debug)]
 pub struct Dialer {
     names: Names,
-    rules: Rules,
+    rules: Arc<Rules>,
 }
 
 /// A connection to an origin.
@@ -68,7 +72,7 @@ impl Dialer {
     ) -> Self {
         Self {
             names,
-            rules: Rules::new(egress, lan, listeners, metrics),
+            rules: Arc::new(Rules::new(egress, lan, listeners, metrics)),
         }
     }
 
@@ -136,6 +140,7 @@ impl Connect for Tcp {
 struct Rules {
     guard: Guard,
     surroundings: Surroundings,
+    ways: Ways,
     prefer: Family,
     attempt_delay: Duration,
     connect_timeout: Duration,
@@ -173,6 +178,7 @@ impl Rules {
         Self {
             guard: Guard::new(egress, lan, listeners),
             surroundings: Surroundings::new(lan),
+            ways: Ways,
             prefer: egress.prefer,
             attempt_delay: egress.attempt_delay,
             connect_timeout: egress.connect_timeout,
@@ -300,6 +306,77 @@ impl Rules {
             }
         });
         addresses
+    }
+
+    /// The guard's word on an address at this moment.
+    fn admit(&self, address: SocketAddr) -> Result<(), Refusal> {
+        self.judge(address, &self.surroundings.near(now().into_std()))
+    }
+
+    /// The addresses that clients may go to, in the order in which they would be tried; at least one.
+    async fn candidates(
+        &self,
+        client: ClientAddr,
+        target: &Target,
+        resolver: &impl Addresses,
+    ) -> Result<Vec<SocketAddr>, DialError> {
+        let mut losses = Losses::default();
+        let mut race = Race::new(self.prefer, self.attempt_delay);
+        let mut lookups: UnderWay<'_, ()> = Vec::new();
+        let deadline = sleep(self.connect_timeout);
+        tokio::pin!(deadline);
+        match &target.host {
+            Host::Name(name) => {
+                for family in [self.prefer, self.prefer.other()] {
+                    lookups.push(Box::pin(async move {
+                        Event::Resolved(family, resolver.addresses(name, family).await)
+                    }));
+                }
+            }
+            Host::Addr(address) => {
+                let open = self.open_ones(target, vec![*address], &mut losses);
+                race.note(
+                    Input::Resolved(Family::of(*address), open),
+                    now().into_std(),
+                );
+            }
+        }
+        while !lookups.is_empty() {
+            tokio::select! {
+                biased;
+                event = next(&mut lookups) => {
+                    let Event::Resolved(family, answer) = event else { continue };
+                    let addresses = answer.unwrap_or_else(|error| {
+                        losses.lookup = Some(error);
+                        Vec::new()
+                    });
+                    let open = self.open_ones(target, addresses, &mut losses);
+                    race.note(Input::Resolved(family, open), now().into_std());
+                    if race.is_waiting() {
+                        deadline.as_mut().reset(now() + RESOLUTION_DELAY);
+                    }
+                }
+                () = &mut deadline => {
+                    if !race.is_waiting() {
+                        losses.lookup = Some(ResolveError::Timeout);
+                    }
+                    break;
+                }
+            }
+        }
+        for family in [Family::V4, Family::V6] {
+            race.note(Input::Resolved(family, Vec::new()), now().into_std());
+        }
+        let mut addresses = Vec::new();
+        while let Output::Start(address) = race.poll(now().into_std()) {
+            addresses.push(SocketAddr::new(address, target.port));
+            race.note(Input::Failed(address), now().into_std());
+        }
+        tracing::trace!(%client, %target, ?addresses, "candidates");
+        if addresses.is_empty() {
+            return Err(losses.into_error(target));
+        }
+        Ok(addresses)
     }
 
     fn judge(&self, address: SocketAddr, near: &Near) -> Result<(), Refusal> {

@@ -15,11 +15,12 @@ use crate::telemetry::Side;
 use super::*;
 
 /// What a family's lookup comes to, and after how many milliseconds.
-type Scripted = (u64, Result<Vec<IpAddr>, ResolveError>);
+pub(super) type Scripted = (u64, Result<Vec<IpAddr>, ResolveError>);
 
-struct Names {
-    aaaa: Scripted,
-    a: Scripted,
+#[derive(Clone)]
+pub(super) struct Names {
+    pub(super) aaaa: Scripted,
+    pub(super) a: Scripted,
 }
 
 impl Addresses for Names {
@@ -80,15 +81,15 @@ impl Net {
     }
 }
 
-fn six() -> IpAddr {
+pub(super) fn six() -> IpAddr {
     "2001:db8::1".parse().unwrap()
 }
 
-fn four() -> IpAddr {
+pub(super) fn four() -> IpAddr {
     IpAddr::from([203, 0, 113, 1])
 }
 
-fn both() -> Names {
+pub(super) fn both() -> Names {
     Names {
         aaaa: (5, Ok(vec![six()])),
         a: (5, Ok(vec![four()])),
@@ -105,7 +106,7 @@ fn egress(allow: &[&str]) -> Egress {
     }
 }
 
-fn rules(allow: &[&str]) -> Rules {
+pub(super) fn rules(allow: &[&str]) -> Rules {
     let lan = Lan {
         address: "127.0.0.1".parse().unwrap(),
         networks: Acl::new(["127.0.0.0/8".parse().unwrap()]),
@@ -115,7 +116,7 @@ fn rules(allow: &[&str]) -> Rules {
     Rules::new(&egress(allow), &lan, Vec::new(), Arc::new(Metrics::new()))
 }
 
-fn target() -> Target {
+pub(super) fn target() -> Target {
     Target::parse("a.example:443", None).unwrap()
 }
 
@@ -123,7 +124,7 @@ async fn reach(names: &Names, net: &Net) -> Result<Reached<IpAddr>, DialError> {
     rules(&[]).reach(&target(), names, net).await
 }
 
-fn failures(rules: &Rules, family: Family) -> u64 {
+pub(super) fn failures(rules: &Rules, family: Family) -> u64 {
     rules
         .metrics
         .connect_failures

@@ -159,6 +159,13 @@ pub struct FailureLabels {
     pub side: Side,
 }
 
+/// Why a datagram was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DropLabels {
+    /// `flight` (not remembered: the first flight is too long), `busy` (no room in the kernel), `too-long` (for the path).
+    pub reason: &'static str,
+}
+
 /// How a reload went.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReloadLabels {
@@ -245,6 +252,8 @@ pub struct Metrics {
     pub connect_seconds: By<FamilyLabels, Histogram>,
     /// Single connection attempts that failed.
     pub connect_failures: By<FamilyLabels, Counter>,
+    /// Datagrams of clients that were not sent, or not to each candidate.
+    pub udp_dropped: By<DropLabels, Counter>,
     /// Sessions that failed.
     pub session_failures: By<FailureLabels, Counter>,
     /// Directions of sessions that went over to splice.
@@ -318,6 +327,7 @@ impl Metrics {
             session_bytes: By::default(),
             connect_seconds: By::new_with_constructor(|| Histogram::new(CONNECT_BUCKETS)),
             connect_failures: By::default(),
+            udp_dropped: By::default(),
             session_failures: By::default(),
             relay_spliced: Counter::default(),
             relay_without_pipe: Counter::default(),
@@ -506,6 +516,11 @@ impl Metrics {
             "connect_failures",
             "Failed connection attempts by family",
             self.connect_failures.clone(),
+        );
+        registry.register(
+            "udp_dropped",
+            "Datagrams of clients not sent to an origin, by reason",
+            self.udp_dropped.clone(),
         );
         registry.register(
             "session_failures",

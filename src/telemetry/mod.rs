@@ -11,7 +11,8 @@ mod queries;
 pub use errors::chain;
 pub use log::{LogError, colour, init, set_level};
 pub use metrics::{
-    AnswerLabels, DnssecLabels, FailureLabels, FamilyLabels, Inbound, InboundLabels, LocalLabels,
-    Metrics, QueryLabels, RefusalLabels, ReloadLabels, Side, TrafficLabels, UpstreamLabels,
+    AnswerLabels, DnssecLabels, DropLabels, FailureLabels, FamilyLabels, Inbound, InboundLabels,
+    LocalLabels, Metrics, QueryLabels, RefusalLabels, ReloadLabels, Side, TrafficLabels,
+    UpstreamLabels,
 };
 pub use queries::{QueryLine, queries_wanted, set_queries, tell_query};
