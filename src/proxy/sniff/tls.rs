@@ -1,7 +1,8 @@
 //! PURE. The host name in a TLS ClientHello (RFC 8446 section 4.1.2, the server name of RFC 6066 section 3).
 //!
 //! The hello may come in any number of segments and records (RFC 8446 section 5.1) and may name its extensions in any
-//! order. It is walked where it lies; only the name is copied. Called by `transparent/tls`.
+//! order. It is walked where it lies; only the name is copied. Called by `transparent/tls`, and for QUIC by
+//! the parser beside it.
 
 use crate::net::Host;
 
@@ -41,12 +42,25 @@ enum Stop {
 
 /// Looks for the server name in the bytes read so far.
 pub fn sniff(bytes: &[u8]) -> Sniffed {
-    let mut hello = Hello {
-        input: bytes,
+    outcome(Hello {
+        input: Some(bytes),
         fragment: &[],
         records: 0,
         left: 4,
-    };
+    })
+}
+
+/// As [`sniff`], in a handshake message that no records carry, as in QUIC (RFC 9001 section 4).
+pub fn sniff_message(bytes: &[u8]) -> Sniffed {
+    outcome(Hello {
+        input: None,
+        fragment: bytes,
+        records: 0,
+        left: 4,
+    })
+}
+
+fn outcome(mut hello: Hello<'_>) -> Sniffed {
     match hello.server_name() {
         Ok(Some(host)) => Sniffed::Found(host),
         Ok(None) => Sniffed::NoName,
@@ -58,8 +72,8 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
 
 /// The handshake message, seen through the records that carry it.
 struct Hello<'a> {
-    /// What follows the current record.
-    input: &'a [u8],
+    /// What follows the current record; `None` where there are no records.
+    input: Option<&'a [u8]>,
     /// What is left of the current record, as far as it was read.
     fragment: &'a [u8],
     /// Records begun.
@@ -139,11 +153,14 @@ impl Hello<'_> {
         if !self.fragment.is_empty() {
             return Ok(());
         }
-        match self.input {
+        let Some(input) = self.input else {
+            return Err(Stop::More);
+        };
+        match input {
             [HANDSHAKE, 3, 1..=3, ..] | [HANDSHAKE, 3] | [HANDSHAKE] | [] => {}
             _ => return Err(Stop::NotTls),
         }
-        let [_, _, _, high, low, rest @ ..] = self.input else {
+        let [_, _, _, high, low, rest @ ..] = input else {
             return Err(Stop::More);
         };
         let length = usize::from(u16::from_be_bytes([*high, *low]));
@@ -159,7 +176,7 @@ impl Hello<'_> {
         // A record that was not read to its end leaves no input behind it.
         let (fragment, rest) = rest.split_at(length.min(rest.len()));
         self.fragment = fragment;
-        self.input = rest;
+        self.input = Some(rest);
         if fragment.is_empty() {
             return Err(Stop::More);
         }
@@ -307,6 +324,21 @@ mod tests {
                 assert_eq!(all_but_start.count(), 0, "{name} in {size}");
             }
         }
+    }
+
+    #[test]
+    fn a_message_without_records_is_read_like_one_in_records() {
+        for (name, capture) in CAPTURES {
+            let whole = message(capture);
+            let first = (0..=whole.len())
+                .find(|&length| sniff_message(&whole[..length]) != Sniffed::NeedMore)
+                .unwrap();
+            for length in first..=whole.len() {
+                assert_eq!(sniff_message(&whole[..length]), found(name), "{name}");
+            }
+        }
+        let nameless = hello(&[]);
+        assert_eq!(sniff_message(message(&nameless)), Sniffed::NoName);
     }
 
     #[test]
