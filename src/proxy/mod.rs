@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::http::Client;
+use self::http::Pool;
 use self::seam::{Carry, Dial};
 use crate::config;
 use crate::dial::Dialer;
@@ -66,16 +66,16 @@ struct State {
     settings: Settings,
     dial: Arc<dyn Dial>,
     /// Made anew with the dialer, so that no pooled connection outlives the rules under which it was made.
-    client: Client,
+    pool: Arc<Pool>,
 }
 
 impl State {
     fn new(settings: Settings, dial: Arc<dyn Dial>) -> Arc<Self> {
-        let client = http::client(Arc::clone(&dial), settings.proxy.header_bytes);
+        let pool = Pool::new(Arc::clone(&dial), settings.proxy.header_bytes);
         Arc::new(Self {
             settings,
             dial,
-            client,
+            pool,
         })
     }
 }

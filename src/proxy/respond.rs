@@ -25,8 +25,6 @@ pub(super) enum Kind {
     HeadTimeout,
     /// Another version of HTTP.
     Version,
-    /// An upgrade that only a tunnel can carry.
-    Upgrade,
     /// A transfer coding that we do not know.
     Coding,
     /// The request was here before.
@@ -137,12 +135,6 @@ impl Kind {
                 "http_request_error",
                 INTERNAL_ERROR,
                 "Use HTTP/1.1.",
-            ),
-            Self::Upgrade => (
-                StatusCode::NOT_IMPLEMENTED,
-                "http_upgrade_failed",
-                INTERNAL_ERROR,
-                "Use CONNECT to reach the server, also without TLS.",
             ),
             Self::Coding => (
                 StatusCode::NOT_IMPLEMENTED,

@@ -2,7 +2,7 @@
 //! Called by `forward`.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, PROXY_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderValue, Version};
@@ -26,12 +26,8 @@ const END_TO_END: [HeaderName; 2] = [HOST, CONTENT_LENGTH];
 
 /// Takes out what was meant for us alone, and adds us to Via.
 pub(super) fn pass_on(headers: &mut HeaderMap, version: Version) {
-    let listed: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+    let listed: Vec<HeaderName> = tokens(headers, CONNECTION)
+        .filter_map(|name| name.parse().ok())
         .filter(|name| !END_TO_END.contains(name))
         .collect();
     if headers.contains_key(TRANSFER_ENCODING) {
@@ -53,12 +49,7 @@ pub(super) fn pass_on(headers: &mut HeaderMap, version: Version) {
 
 /// Whether the message was here before.
 pub(super) fn was_here(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(VIA)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|hop| hop.split_ascii_whitespace().nth(1) == Some(PSEUDONYM))
+    tokens(headers, VIA).any(|hop| hop.split_ascii_whitespace().nth(1) == Some(PSEUDONYM))
 }
 
 /// Whether the body is coded for this hop in another way than in chunks. Passed on, it would have lost the name of its
@@ -80,15 +71,30 @@ pub(super) fn ambiguity(headers: &HeaderMap, version: Version) -> Option<&'stati
     }
 }
 
-/// Whether the client wants to speak WebSocket (RFC 6455), which cannot be left out of the request as other upgrades
-/// can.
-pub(super) fn wants_websocket(headers: &HeaderMap) -> bool {
+/// The protocols that the client wants to switch to (RFC 9110 section 7.8). HTTP/2 is not among them: it would be ours
+/// to speak, and is begun without an upgrade today (RFC 9113 section 3.1).
+pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(UPGRADE)?;
+    let asked = tokens(headers, CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade"));
+    let single = headers.get_all(UPGRADE).iter().count() == 1;
+    let http2 = tokens(headers, UPGRADE).any(|name| name.eq_ignore_ascii_case("h2c"));
+    (asked && single && !http2).then(|| protocol.clone())
+}
+
+/// Whether the client waits with the body until it is asked for (RFC 9110 section 10.1.1).
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    tokens(headers, EXPECT).any(|name| name.eq_ignore_ascii_case("100-continue"))
+}
+
+/// The elements of a list, without the empty ones (RFC 9110 section 5.6.1).
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
-        .get_all(UPGRADE)
+        .get_all(name)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+        .map(str::trim)
+        .filter(|element| !element.is_empty())
 }
 
 #[cfg(test)]
@@ -145,8 +151,21 @@ mod tests {
     }
 
     #[test]
-    fn only_a_websocket_is_an_upgrade_that_matters() {
-        assert!(wants_websocket(&headers(&[("upgrade", "WebSocket")])));
-        assert!(!wants_websocket(&headers(&[("upgrade", "h2c")])));
+    fn an_upgrade_is_what_connection_says_is_one() {
+        let wanted = headers(&[("connection", "x, Upgrade"), ("upgrade", "websocket")]);
+        assert_eq!(upgrade(&wanted).unwrap(), "websocket");
+        for no in [
+            &[("upgrade", "websocket")][..],
+            &[("connection", "upgrade"), ("upgrade", "h2c")],
+            &[("connection", "upgrade"), ("upgrade", "websocket, h2c")],
+            &[
+                ("connection", "upgrade"),
+                ("upgrade", "a"),
+                ("upgrade", "b"),
+            ],
+            &[("connection", "upgrade")],
+        ] {
+            assert_eq!(upgrade(&headers(no)), None, "{no:?}");
+        }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! A connection may carry many requests; each is a session of its own.
 
+mod body;
 mod connect;
 mod forward;
 mod headers;
 mod pool;
+mod tunnel;
 mod wire;
 
 use std::convert::Infallible;
@@ -29,13 +31,13 @@ use super::{Admitted, Proxy, Settings};
 use crate::net::{ClientAddr, Seat};
 use crate::telemetry::{Inbound, chain};
 
-pub(super) use self::pool::{Client, client};
+pub(super) use self::pool::Pool;
 
 /// hyper's own lower bound for its buffer.
 const SMALLEST_HEAD: usize = 8_192;
 
 /// Our own words, or those of an origin.
-type Body = Either<Full<Bytes>, forward::Counted>;
+type Body = Either<Full<Bytes>, body::Received>;
 
 /// One connection of a client.
 struct Connection {

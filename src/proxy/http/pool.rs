@@ -1,172 +1,362 @@
-//! The connections to origins that requests in absolute-form share: dialed for the first, kept for the next. Called by
-//! `forward`.
+//! The connections to origins that requests share: dialed for the first, kept for the next. Called by `forward`.
+//!
+//! A connection has no task of its own: whoever waits for its answer, or for a piece of the body, moves it. That saves
+//! the way from one task to another and back with every request. While a connection rests nobody looks at it; it is
+//! looked at before it is used again, and now and then.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::uri::{Authority, Uri};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::Connected;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tower_service::Service;
+use tokio::time::Instant;
 
 use super::super::respond::{Failure, Kind};
-use super::super::seam::{Dial, Task};
+use super::super::seam::Dial;
 use super::super::session::Reached;
 use super::SMALLEST_HEAD;
-use super::forward::Counted;
+use super::body::Sent;
 use crate::net::Target;
+use crate::telemetry::{Side, chain};
 
 /// How long a connection to an origin is kept for the next request.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
-/// How many connections are kept for one origin.
+/// How often the connections that rest are looked at: those that their origin has ended would stay half open.
+const POOL_LOOK: Duration = Duration::from_secs(5);
+
+/// How many connections rest for one origin.
 const POOL_PER_ORIGIN: usize = 8;
 
-/// How many connections to origins may be open and still be kept; one beyond serves a single request.
+/// How many connections rest.
 const POOL_TOTAL: usize = 1_024;
 
-/// The pool of connections to origins.
-pub(in crate::proxy) type Client = legacy::Client<Connector, Counted>;
-
-/// A pool that is filled by `dial`.
-pub(in crate::proxy) fn client(dial: Arc<dyn Dial>, header_bytes: usize) -> Client {
-    legacy::Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(POOL_IDLE)
-        .pool_max_idle_per_host(POOL_PER_ORIGIN)
-        .http1_max_buf_size(header_bytes.max(SMALLEST_HEAD))
-        .http1_preserve_header_case(true)
-        .build(Connector {
-            dial,
-            open: Arc::default(),
-        })
-}
-
-/// Opens connections for the pool.
-#[derive(Clone, Debug)]
-pub(in crate::proxy) struct Connector {
+/// The connections that rest, and the way to new ones.
+#[derive(Debug)]
+pub(in crate::proxy) struct Pool {
     dial: Arc<dyn Dial>,
-    open: Arc<AtomicUsize>,
+    builder: Builder,
+    resting: Mutex<Resting>,
 }
 
-impl Service<Uri> for Connector {
-    type Response = Origin;
-    type Error = Failure;
-    type Future = Task<'static, Result<Origin, Failure>>;
+#[derive(Debug, Default)]
+struct Resting {
+    by_origin: HashMap<Target, Vec<Rest>>,
+    count: usize,
+    /// Whether somebody looks at them now and then.
+    watched: bool,
+}
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
+#[derive(Debug)]
+struct Rest {
+    link: Box<Link>,
+    since: Instant,
+}
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { dial, open } = self.clone();
-        Box::pin(async move {
-            let authority = uri.authority().map_or("", Authority::as_str);
-            let target = Target::parse(authority, Some(80))
-                .map_err(|error| Failure::of_client(Kind::BadRequest, error.to_string()))?;
-            let dialed = dial.dial(&target).await?;
-            let reached = Reached::from(&dialed);
-            let kept = open.fetch_add(1, Ordering::Relaxed) < POOL_TOTAL;
-            Ok(Origin {
-                io: TokioIo::new(dialed.stream),
-                reached,
-                kept,
-                open,
-            })
+impl Pool {
+    /// An empty pool, which is filled by `dial`.
+    pub(in crate::proxy) fn new(dial: Arc<dyn Dial>, header_bytes: usize) -> Arc<Self> {
+        let mut builder = Builder::new();
+        builder
+            .max_buf_size(header_bytes.max(SMALLEST_HEAD))
+            .preserve_header_case(true);
+        Arc::new(Self {
+            dial,
+            builder,
+            resting: Mutex::default(),
         })
     }
+
+    /// The origin's answer, and the connection that it comes on. A request that an origin cannot have heard, because it
+    /// had ended the connection, is sent again on another one (RFC 9112 section 9.3.1).
+    pub(super) async fn ask(
+        &self,
+        target: &Target,
+        mut request: Request<Sent>,
+    ) -> Result<(Response<Incoming>, Box<Link>), Failure> {
+        loop {
+            let (mut link, used) = match self.take(target) {
+                Some(link) => (link, true),
+                None => (self.open(target).await?, false),
+            };
+            let again = used.then(|| repeated(&request)).flatten();
+            let mut lost = match link.ask(request).await {
+                Ok(answer) => return Ok((answer, link)),
+                Err(lost) => lost,
+            };
+            match lost.request.take().or(again) {
+                Some(unheard) if used && !lost.garbled => request = unheard,
+                _ => return Err(lost.failure(target)),
+            }
+        }
+    }
+
+    async fn open(&self, target: &Target) -> Result<Box<Link>, Failure> {
+        let dialed = self.dial.dial(target).await?;
+        let reached = Reached::from(&dialed);
+        let handshake = self.builder.handshake(TokioIo::new(dialed.stream));
+        let (asking, connection) = handshake.await.map_err(|error| {
+            let text = format!("{target}: {}", chain(&error));
+            Failure::new(Kind::ResponseBroken, Side::Origin, text)
+        })?;
+        Ok(Box::new(Link {
+            asking,
+            connection,
+            reached,
+            over: false,
+        }))
+    }
+
+    /// The connection that has rested for the shortest time.
+    fn take(&self, target: &Target) -> Option<Box<Link>> {
+        let mut resting = self.resting();
+        let Resting {
+            by_origin, count, ..
+        } = &mut *resting;
+        let links = by_origin.get_mut(target)?;
+        let mut found = None;
+        while let Some(mut rest) = links.pop() {
+            *count -= 1;
+            if rest.link.is_free() {
+                found = Some(rest.link);
+                break;
+            }
+        }
+        if links.is_empty() {
+            by_origin.remove(target);
+        }
+        found
+    }
+
+    /// Keeps a connection for the next request, where it can take one and there is room.
+    pub(super) fn keep(self: &Arc<Self>, target: Target, mut link: Box<Link>) {
+        if !link.is_free() {
+            return;
+        }
+        let mut resting = self.resting();
+        if resting.count >= POOL_TOTAL {
+            return;
+        }
+        let links = resting.by_origin.entry(target).or_default();
+        if links.len() >= POOL_PER_ORIGIN {
+            return;
+        }
+        links.push(Rest { link, since: now() });
+        resting.count += 1;
+        if !resting.watched
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            resting.watched = true;
+            drop(resting);
+            runtime.spawn(watch(Arc::downgrade(self)));
+        }
+    }
+
+    /// Lets go of what has ended or rested for too long; whether any is left.
+    fn look(&self, now: Instant) -> bool {
+        let mut resting = self.resting();
+        let mut count = 0;
+        resting.by_origin.retain(|_, links| {
+            links.retain_mut(|rest| {
+                now.saturating_duration_since(rest.since) < POOL_IDLE && rest.link.is_free()
+            });
+            count += links.len();
+            !links.is_empty()
+        });
+        resting.count = count;
+        resting.watched = count > 0;
+        resting.watched
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Resting> {
+        // Every change is complete before anything can panic.
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn watch(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(POOL_LOOK).await;
+        let Some(pool) = pool.upgrade() else { return };
+        if !pool.look(now()) {
+            return;
+        }
+    }
+}
+
+/// The same request once more, where sending it twice does no harm (RFC 9110 section 9.2.2) and nothing of it is used
+/// up by sending.
+fn repeated(request: &Request<Sent>) -> Option<Request<Sent>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.method = request.method().clone();
+    head.uri = request.uri().clone();
+    head.version = request.version();
+    head.headers = request.headers().clone();
+    head.extensions = request.extensions().clone();
+    Some(Request::from_parts(head, Sent::nothing()))
 }
 
 /// A connection to an origin.
 #[derive(Debug)]
-pub(in crate::proxy) struct Origin {
-    io: TokioIo<TcpStream>,
-    reached: Reached,
-    kept: bool,
-    open: Arc<AtomicUsize>,
+pub(in crate::proxy) struct Link {
+    asking: SendRequest<Sent>,
+    connection: Connection<TokioIo<TcpStream>, Sent>,
+    pub(super) reached: Reached,
+    /// The connection has ended.
+    over: bool,
 }
 
-impl Drop for Origin {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+/// A request without an answer.
+struct Lost {
+    /// Where nothing of it was sent.
+    request: Option<Request<Sent>>,
+    error: Option<hyper::Error>,
+    /// The origin did answer, but not in HTTP.
+    garbled: bool,
+}
+
+impl Link {
+    /// Moves the connection on.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        // What went wrong is told to whoever waits for the answer or its body.
+        self.over = self.over || self.connection.poll_without_shutdown(cx).is_ready();
+    }
+
+    /// Whether another request can be sent.
+    fn is_free(&mut self) -> bool {
+        self.poll(&mut Context::from_waker(Waker::noop()));
+        !self.over && self.asking.is_ready()
+    }
+
+    async fn ask(&mut self, request: Request<Sent>) -> Result<Response<Incoming>, Lost> {
+        let mut answer = pin!(self.asking.try_send_request(request));
+        let (connection, over) = (&mut self.connection, &mut self.over);
+        poll_fn(|cx| {
+            *over = *over || connection.poll_without_shutdown(cx).is_ready();
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
+                Poll::Ready(Err(mut lost)) => {
+                    let request = lost.take_message();
+                    let error = lost.into_error();
+                    Poll::Ready(Err(Lost {
+                        request,
+                        garbled: error.is_parse(),
+                        error: Some(error),
+                    }))
+                }
+                Poll::Pending if *over => Poll::Ready(Err(Lost {
+                    request: None,
+                    error: None,
+                    garbled: false,
+                })),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// The socket after the protocols were switched, and what the origin has said in the new one.
+    pub(super) async fn switched(mut self: Box<Self>) -> (TcpStream, Bytes) {
+        poll_fn(|cx| {
+            self.poll(cx);
+            if self.over {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        let parts = self.connection.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
     }
 }
 
-impl legacy::connect::Connection for Origin {
-    fn connected(&self) -> Connected {
-        let connected = Connected::new().extra(self.reached);
-        if !self.kept {
-            connected.poison();
+impl Lost {
+    fn failure(&self, target: &Target) -> Failure {
+        match &self.error {
+            // The body, which the client sends.
+            Some(error) if error.is_user() => Failure::of_client(Kind::BadRequest, chain(error)),
+            Some(error) => Failure::new(
+                Kind::ResponseBroken,
+                Side::Origin,
+                format!("{target} gave no answer: {}", chain(error)),
+            ),
+            None => Failure::new(
+                Kind::ResponseBroken,
+                Side::Origin,
+                format!("{target} gave no answer: the connection was closed"),
+            ),
         }
-        connected
     }
 }
 
-impl Read for Origin {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
-    }
-}
-
-impl Write for Origin {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
+#[expect(
+    clippy::disallowed_methods,
+    reason = "connections rest for a time that no test waits for; `look` takes it as an argument"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{Ways, echo};
+    use super::super::super::testing::{Ways, scripted};
     use super::*;
 
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+    async fn home() -> (Arc<Pool>, Target) {
+        let (origin, _) = scripted(OK).await;
+        let ways = Ways::new([("a.example:80", Ok(origin))]);
+        let target = Target::parse("a.example:80", None).unwrap();
+        (Pool::new(Arc::new(ways), 16_384), target)
+    }
+
+    async fn used(pool: &Pool, target: &Target) -> Box<Link> {
+        let request = Request::get("/").header("host", "a.example");
+        let request = request.body(Sent::nothing()).unwrap();
+        let (answer, link) = pool.ask(target, request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        link
+    }
+
     #[tokio::test]
-    async fn a_connection_beyond_the_bound_is_not_kept_and_makes_room_when_it_ends() {
-        let ways = Ways::new([("a.example:80", Ok(echo().await))]);
-        let mut connector = Connector {
-            dial: Arc::new(ways),
-            open: Arc::new(AtomicUsize::new(POOL_TOTAL - 1)),
-        };
-        let uri = Uri::from_static("http://a.example");
-        let first = connector.call(uri.clone()).await.unwrap();
-        let second = connector.call(uri.clone()).await.unwrap();
-        assert!(first.kept && !second.kept);
-        drop((first, second));
-        assert!(connector.call(uri).await.unwrap().kept);
+    async fn connections_beyond_the_bound_are_not_kept() {
+        let (pool, target) = home().await;
+        let mut links = Vec::new();
+        for _ in 0..=POOL_PER_ORIGIN {
+            links.push(used(&pool, &target).await);
+        }
+        for link in links {
+            pool.keep(target.clone(), link);
+        }
+        assert_eq!(pool.resting().count, POOL_PER_ORIGIN);
+        pool.resting().count = POOL_TOTAL;
+        let link = pool.take(&target).unwrap();
+        pool.resting().count = POOL_TOTAL;
+        pool.keep(target, link);
+        assert_eq!(pool.resting().count, POOL_TOTAL);
+    }
+
+    #[tokio::test]
+    async fn a_connection_rests_no_longer_than_it_may() {
+        let (pool, target) = home().await;
+        let link = used(&pool, &target).await;
+        pool.keep(target.clone(), link);
+        let soon = now();
+        assert!(pool.look(soon));
+        assert!(!pool.look(soon + POOL_IDLE + Duration::from_secs(1)));
+        assert!(pool.take(&target).is_none());
     }
 }

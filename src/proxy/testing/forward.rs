@@ -123,11 +123,6 @@ async fn what_a_proxy_cannot_do_is_explained() {
             "508",
             "before",
         ),
-        (
-            "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-            "501",
-            "needs a tunnel",
-        ),
         ("GET http://a.example/ HTTP/1.1\r\n\r\n", "400", "no Host"),
         (
             "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
@@ -265,6 +260,9 @@ async fn bodies_stream_both_ways_and_are_counted() {
     let (mut far, _) = listener.accept().await.unwrap();
     let request = head(&mut far).await.unwrap().to_ascii_lowercase();
     assert!(request.contains("transfer-encoding: chunked"), "{request}");
+    far.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        .await
+        .unwrap();
     let interim = head(&mut stream).await.unwrap();
     assert!(interim.starts_with("HTTP/1.1 100 "), "{interim}");
     // Each side hears a piece before the other one is sent.
@@ -392,5 +390,109 @@ async fn an_answer_that_a_stop_cuts_off_is_no_fault_of_the_client() {
     assert!(
         !failures.contains("sekisho_session_failures_total{"),
         "{failures}"
+    );
+}
+
+#[tokio::test]
+async fn an_upgrade_becomes_a_tunnel_and_what_was_said_early_is_not_lost() {
+    let (listener, origin) = listen().await;
+    let gate = Gate::new(settings(), [("a.example:80", Ok(origin))]);
+    let mut stream = connected(&gate).await;
+    stream
+        .write_all(
+            b"GET http://a.example/chat HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\n\
+              Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    let (mut far, _) = listener.accept().await.unwrap();
+    let request = head(&mut far).await.unwrap().to_ascii_lowercase();
+    assert!(request.starts_with("get /chat http/1.1\r\n"), "{request}");
+    for line in [
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-key: x",
+    ] {
+        assert!(request.contains(&format!("\r\n{line}\r\n")), "{request}");
+    }
+    far.write_all(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello",
+    )
+    .await
+    .unwrap();
+    let answer = head(&mut stream).await.unwrap().to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 101 "), "{answer}");
+    assert!(answer.contains("\r\nupgrade: websocket\r\n"), "{answer}");
+    assert!(answer.contains("\r\nconnection: upgrade\r\n"), "{answer}");
+    let mut room = [0; 5];
+    within(stream.read_exact(&mut room)).await.unwrap();
+    assert_eq!(&room, b"hello");
+    stream.write_all(b"GET / not http").await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(rest(&mut far).await, b"GET / not http");
+    drop(far);
+    assert!(rest(&mut stream).await.is_empty());
+    gate.counted("sekisho_session_bytes_total{direction=\"received\",family=\"ipv4\"} 5")
+        .await;
+}
+
+#[tokio::test]
+async fn an_origin_that_switches_protocols_unasked_is_not_followed() {
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let (origin, _heard) = scripted(answer).await;
+    let gate = Gate::new(settings(), [("a.example:80", Ok(origin))]);
+    let words = "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nUpgrade: x\r\n\r\n";
+    let answer = exchange(gate.forward().await, words).await;
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(answer.contains("unasked"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_that_broke_an_old_connection_is_sent_again_only_where_that_does_no_harm() {
+    for (method, status) in [("GET", 200), ("POST", 502)] {
+        let (listener, origin) = listen().await;
+        let gate = Gate::new(settings(), [("a.example:80", Ok(origin))]);
+        let mut stream = connected(&gate).await;
+        let request = format!(
+            "{method} http://a.example/ HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (mut first, _) = listener.accept().await.unwrap();
+        head(&mut first).await.unwrap();
+        first.write_all(OK.as_bytes()).await.unwrap();
+        head(&mut stream).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        head(&mut first).await.unwrap();
+        drop(first);
+        if status == 200 {
+            let (mut second, _) = within(listener.accept()).await.unwrap();
+            head(&mut second).await.unwrap();
+            second.write_all(OK.as_bytes()).await.unwrap();
+        }
+        let answer = head(&mut stream).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_the_origin_does_not_want_is_not_asked_for() {
+    let (origin, mut heard) =
+        scripted("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n").await;
+    let gate = Gate::new(settings(), [("a.example:80", Ok(origin))]);
+    let words = "PUT http://a.example/ HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\n\
+                 Content-Length: 9\r\n\r\n";
+    let mut stream = connected(&gate).await;
+    stream.write_all(words.as_bytes()).await.unwrap();
+    let answer = head(&mut stream).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 417 "), "{answer}");
+    let (_, request) = heard.recv().await.unwrap();
+    assert!(
+        request
+            .to_ascii_lowercase()
+            .contains("expect: 100-continue"),
+        "{request}"
     );
 }

@@ -1,0 +1,261 @@
+//! Bodies on their way through: what a client sends, and what an origin answers. Made by `forward`; moved by hyper, piece
+//! by piece as the other side takes them, so that none is ever held as a whole.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::super::session::Session;
+use super::pool::{Link, Pool};
+use crate::net::Target;
+use crate::relay::{Carried, Ended};
+use crate::telemetry::{Side, chain};
+
+/// How long an origin may take to say whether it wants the body (RFC 9110 section 10.1.1: not for ever).
+const CONTINUE: Duration = Duration::from_secs(1);
+
+/// Where the pieces of a request's body come from.
+#[derive(Debug)]
+enum Source {
+    Nothing,
+    Http1(Incoming),
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub(in crate::proxy) struct Sent {
+    source: Source,
+    bytes: Arc<AtomicU64>,
+    activity: Arc<AtomicU64>,
+    /// Not a byte before the origin wants them.
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    wanted: Arc<Wanted>,
+    patience: Pin<Box<Sleep>>,
+}
+
+/// Whether the origin wants the body.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    said: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Wanted {
+    /// The origin does (100 Continue).
+    pub(super) fn say(&self) {
+        self.said.store(true, Ordering::Release);
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waker) = &*waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Held {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = &self.wanted.waker;
+        *waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        if self.wanted.said.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.patience.as_mut().poll(cx)
+    }
+}
+
+impl Sent {
+    /// No body.
+    pub(super) fn nothing() -> Self {
+        Self {
+            source: Source::Nothing,
+            bytes: Arc::default(),
+            activity: Arc::default(),
+            held: None,
+        }
+    }
+
+    /// A body that is counted in `bytes` and keeps its connection awake by `activity`.
+    pub(super) fn http1(body: Incoming, bytes: &Arc<AtomicU64>, activity: &Arc<AtomicU64>) -> Self {
+        if body.is_end_stream() {
+            return Self::nothing();
+        }
+        Self {
+            source: Source::Http1(body),
+            bytes: Arc::clone(bytes),
+            activity: Arc::clone(activity),
+            held: None,
+        }
+    }
+
+    /// Holds the body back until the origin wants it, or does not say.
+    pub(super) fn hold(&mut self) -> Arc<Wanted> {
+        let wanted = Arc::<Wanted>::default();
+        self.held = Some(Held {
+            wanted: Arc::clone(&wanted),
+            patience: Box::pin(tokio::time::sleep(CONTINUE)),
+        });
+        wanted
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        if let Some(held) = &mut this.held {
+            std::task::ready!(held.poll(cx));
+            this.held = None;
+        }
+        let polled = match &mut this.source {
+            Source::Nothing => return Poll::Ready(None),
+            Source::Http1(body) => Pin::new(body).poll_frame(cx),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            this.bytes.fetch_add(length(frame), Ordering::Relaxed);
+            this.activity.fetch_add(1, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Nothing => true,
+            Source::Http1(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Nothing => SizeHint::with_exact(0),
+            Source::Http1(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The body of an answer, with which its session ends.
+#[derive(Debug)]
+pub(in crate::proxy) struct Received {
+    body: Incoming,
+    /// The connection that the body comes on, and where it goes afterwards.
+    link: Option<Box<Link>>,
+    pool: Arc<Pool>,
+    bytes: u64,
+    activity: Arc<AtomicU64>,
+    /// Asked to the end; a body without a stated length knows its end only then.
+    done: bool,
+    error: Option<String>,
+    end: Option<End>,
+}
+
+/// What is known of the session when the answer begins.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) session: Session,
+    pub(super) target: Target,
+    pub(super) sent: Arc<AtomicU64>,
+    /// Whether we were told to stop.
+    pub(super) cut: CancellationToken,
+}
+
+impl Received {
+    pub(super) fn new(
+        body: Incoming,
+        link: Box<Link>,
+        pool: Arc<Pool>,
+        activity: Arc<AtomicU64>,
+        end: End,
+    ) -> Self {
+        Self {
+            body,
+            link: Some(link),
+            pool,
+            bytes: 0,
+            activity,
+            done: false,
+            error: None,
+            end: Some(end),
+        }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        if let Some(link) = &mut this.link {
+            link.poll(cx);
+        }
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.bytes = this.bytes.saturating_add(length(frame));
+                this.activity.fetch_add(1, Ordering::Relaxed);
+            }
+            Poll::Ready(Some(Err(error))) => this.error = Some(chain(error)),
+            Poll::Ready(None) => this.done = true,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let (Some(end), Some(link)) = (self.end.take(), self.link.take()) else {
+            return;
+        };
+        let ended = match self.error.take() {
+            Some(error) => Ended::Broken(Side::Origin, io::Error::other(error)),
+            None if self.done || self.body.is_end_stream() => Ended::Closed,
+            None if end.cut.is_cancelled() => Ended::Cut,
+            None => Ended::Broken(
+                Side::Client,
+                io::Error::other("the client did not take the whole answer"),
+            ),
+        };
+        let whole = matches!(ended, Ended::Closed);
+        let carried = Carried {
+            sent: end.sent.load(Ordering::Relaxed),
+            received: self.bytes,
+            ended,
+        };
+        end.session.ended(&end.target, &link.reached, &carried);
+        if whole {
+            self.pool.keep(end.target, link);
+        }
+    }
+}
+
+fn length(frame: &Frame<Bytes>) -> u64 {
+    let length = frame.data_ref().map_or(0, Bytes::len);
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
