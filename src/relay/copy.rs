@@ -1,7 +1,7 @@
 //! Carrying through memory: for the first bytes of a direction, and where there is no pipe.
 //!
 //! The buffer belongs to the thread, not to the session: a session that waits holds none. What the other side does not
-//! take at once is kept in a vector, and nothing more is read before it has been taken.
+//! take at once is kept by the direction, and nothing more is read before it has been taken.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::direction::{Direction, Fault, Step};
+use super::direction::{Ends, Fault};
 
 /// Bytes per read, and so the most that one direction can have to keep.
 const BUFFER: usize = 64 * 1024;
@@ -20,40 +20,29 @@ thread_local! {
 }
 
 /// One read, how long it was, and what of it was not written.
-enum Copied {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Copied {
     Nothing,
     End,
     All(usize),
-    Rest(usize, Vec<u8>),
+    Rest(usize, Box<[u8]>),
 }
 
-/// Reads once and writes all of it.
-pub(super) async fn step(direction: &Direction<'_>) -> Result<Step, Fault> {
-    match read_and_write(direction)? {
-        Copied::Nothing => Ok(Step::Dry),
-        Copied::End => Ok(Step::End),
-        Copied::All(length) => Ok(Step::Moved(length)),
-        Copied::Rest(length, rest) => {
-            write_rest(direction, rest).await?;
-            Ok(Step::Moved(length))
-        }
-    }
-}
-
-fn read_and_write(direction: &Direction<'_>) -> Result<Copied, Fault> {
+/// Reads once, and writes of it what the other side takes at once.
+pub(super) fn read_and_write(ends: &Ends<'_>) -> Result<Copied, Fault> {
     SHARED.with_borrow_mut(|buffer| {
-        let length = match read(direction.from, buffer) {
+        let length = match read(ends.from, buffer) {
             Ok(0) => return Ok(Copied::End),
             Ok(length) => length,
             Err(error) if again(&error) => return Ok(Copied::Nothing),
-            Err(error) => return Err(direction.read_fault(error)),
+            Err(error) => return Err(ends.read_fault(error)),
         };
         let bytes = buffer.get(..length).unwrap_or_default();
-        let rest = write(direction, bytes)?;
+        let rest = bytes.get(write(ends, bytes)?..).unwrap_or_default();
         Ok(if rest.is_empty() {
             Copied::All(length)
         } else {
-            Copied::Rest(length, rest.to_vec())
+            Copied::Rest(length, rest.into())
         })
     })
 }
@@ -74,29 +63,23 @@ fn read(from: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     got.map_or(told, Ok)
 }
 
-async fn write_rest(direction: &Direction<'_>, bytes: Vec<u8>) -> Result<(), Fault> {
-    let mut rest = bytes.as_slice();
-    while !rest.is_empty() {
-        direction.writable().await?;
-        rest = write(direction, rest)?;
-    }
-    Ok(())
-}
-
-/// Writes until the other side takes no more; the bytes it did not take.
-fn write<'a>(direction: &Direction<'_>, mut bytes: &'a [u8]) -> Result<&'a [u8], Fault> {
-    while !bytes.is_empty() {
-        match TcpStream::try_write(direction.to, bytes) {
-            Ok(0) => return Err(direction.write_fault(io::ErrorKind::WriteZero.into())),
+/// Writes until the other side takes no more; how many bytes it took.
+pub(super) fn write(ends: &Ends<'_>, bytes: &[u8]) -> Result<usize, Fault> {
+    let mut taken = 0;
+    while let Some(rest) = bytes.get(taken..)
+        && !rest.is_empty()
+    {
+        match TcpStream::try_write(ends.to, rest) {
+            Ok(0) => return Err(ends.write_fault(io::ErrorKind::WriteZero.into())),
             Ok(length) => {
-                direction.count(length);
-                bytes = bytes.get(length..).unwrap_or_default();
+                ends.count(length);
+                taken += length;
             }
             Err(error) if again(&error) => break,
-            Err(error) => return Err(direction.write_fault(error)),
+            Err(error) => return Err(ends.write_fault(error)),
         }
     }
-    Ok(bytes)
+    Ok(taken)
 }
 
 fn again(error: &io::Error) -> bool {

@@ -1,18 +1,23 @@
 //! One direction of a session: from the first byte to the end of the stream, which is passed on.
+//!
+//! Polled, and not a future: what a future of many steps keeps for all of them would be the memory of a tunnel that
+//! waits. Each socket is read by one direction and written by the other, both of one task.
 
 use std::io;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::task::coop::consume_budget;
+use tokio::task::coop::has_budget_remaining;
 
 use crate::net::broken;
 use crate::telemetry::{Metrics, Side};
 
-use super::pipes::Pipes;
-use super::{copy, splice};
+use super::copy::{self, Copied};
+use super::pipes::{Lent, Pipes};
+use super::splice::{self, Spliced};
 
 /// Bytes carried by copying before a pipe is worth its system calls.
 const SPLICE_AFTER: u64 = 64 * 1024;
@@ -26,6 +31,21 @@ const LITTLE: usize = 16 * 1024;
 /// What is read from one side and written to the other.
 #[derive(Debug)]
 pub(super) struct Direction<'a> {
+    pub(super) ends: Ends<'a>,
+    on_the_way: OnTheWay<'a>,
+    /// The kernel can splice this.
+    splices: bool,
+    /// It has had a pipe.
+    spliced: bool,
+    /// What came last was little.
+    chatty: bool,
+    /// Bytes since there was last nothing to read.
+    at_once: usize,
+}
+
+/// The two sockets of a direction, and what was carried.
+#[derive(Clone, Debug)]
+pub(super) struct Ends<'a> {
     pub(super) from: &'a TcpStream,
     pub(super) to: &'a TcpStream,
     reader: Side,
@@ -33,32 +53,23 @@ pub(super) struct Direction<'a> {
     carried: &'a AtomicU64,
 }
 
+/// What was read and is not yet written. Nothing more is read before it is.
+#[derive(Debug)]
+enum OnTheWay<'a> {
+    Nothing,
+    /// Bytes that the receiver did not take at once, and how many of them it has taken since.
+    Copied(Box<[u8]>, usize),
+    /// A pipe, which may be empty while bytes keep coming.
+    Spliced(Lent<'a>),
+}
+
 /// The side that broke, and how.
 pub(super) type Fault = (Side, io::Error);
-
-/// What one step came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// So many bytes were carried; there may be more.
-    Moved(usize),
-    /// The sender has said nothing more yet.
-    Dry,
-    /// The sender has ended its stream.
-    End,
-    /// The kernel cannot splice this.
-    Unsupported,
-}
 
 impl<'a> Direction<'a> {
     /// The direction away from the client.
     pub(super) fn up(client: &'a TcpStream, origin: &'a TcpStream, carried: &'a AtomicU64) -> Self {
-        Self {
-            from: client,
-            to: origin,
-            reader: Side::Client,
-            writer: Side::Origin,
-            carried,
-        }
+        Self::new((client, Side::Client), (origin, Side::Origin), carried)
     }
 
     /// The direction towards the client.
@@ -67,69 +78,159 @@ impl<'a> Direction<'a> {
         origin: &'a TcpStream,
         carried: &'a AtomicU64,
     ) -> Self {
+        Self::new((origin, Side::Origin), (client, Side::Client), carried)
+    }
+
+    fn new(
+        (from, reader): (&'a TcpStream, Side),
+        (to, writer): (&'a TcpStream, Side),
+        carried: &'a AtomicU64,
+    ) -> Self {
         Self {
-            from: origin,
-            to: client,
-            reader: Side::Origin,
-            writer: Side::Client,
-            carried,
+            ends: Ends {
+                from,
+                to,
+                reader,
+                writer,
+                carried,
+            },
+            on_the_way: OnTheWay::Nothing,
+            splices: true,
+            spliced: false,
+            chatty: false,
+            at_once: 0,
         }
     }
 
-    /// Carries until the sender has ended its stream; passing the end on is the caller's.
-    pub(super) async fn run(&self, pipes: &Pipes, metrics: &Metrics) -> Result<(), Fault> {
-        let mut splices = true;
-        let mut spliced = false;
-        let mut chatty = false;
+    /// Carries until the sender has ended its stream; passing the end on is the caller's. Not to be polled after that.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipes: &'a Pipes,
+        metrics: &Metrics,
+    ) -> Poll<Result<(), Fault>> {
+        let polled = self.poll_on(cx, pipes, metrics);
+        if polled.is_ready() {
+            self.on_the_way = OnTheWay::Nothing;
+        }
+        polled
+    }
+
+    fn poll_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipes: &'a Pipes,
+        metrics: &Metrics,
+    ) -> Poll<Result<(), Fault>> {
         loop {
-            self.from
-                .readable()
-                .await
-                .map_err(|error| self.read_fault(error))?;
-            let carried = self.carried.load(Ordering::Relaxed);
-            let mut pipe = None;
-            if splices && !chatty && carried >= SPLICE_AFTER {
-                pipe = pipes.lend(carried >= BULK_AFTER);
-                if pipe.is_none() {
-                    metrics.relay_without_pipe.inc();
-                } else if !spliced {
-                    spliced = true;
-                    metrics.relay_spliced.inc();
+            ready!(self.poll_write(cx))?;
+            match self.ends.from.poll_read_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.ends.read_fault(error))),
+                Poll::Pending => {
+                    // A flow that only lets others have their turn keeps its pipe.
+                    if has_budget_remaining() {
+                        self.ran_dry();
+                    }
+                    return Poll::Pending;
                 }
             }
-            let mut at_once = 0_usize;
-            loop {
-                let step = match &mut pipe {
-                    Some(pipe) => splice::step(self, pipe).await?,
-                    None => copy::step(self).await?,
-                };
-                match step {
-                    Step::Moved(length) => {
-                        at_once = at_once.saturating_add(length);
-                        if pipe.is_none() {
-                            // The buffer is worth leaving after one read: the flow may have become worth a pipe.
-                            break;
-                        }
+            let ended = match &mut self.on_the_way {
+                OnTheWay::Spliced(pipe) => match splice::fill(&self.ends, pipe)? {
+                    Spliced::Bytes(length) => {
+                        self.at_once = self.at_once.saturating_add(length);
+                        false
                     }
-                    Step::Dry => break,
-                    Step::End => return Ok(()),
-                    Step::Unsupported => {
-                        splices = false;
-                        break;
+                    Spliced::Nothing => false,
+                    Spliced::End => true,
+                    Spliced::Unsupported => {
+                        self.splices = false;
+                        self.ran_dry();
+                        false
                     }
-                }
-                // A flow that never runs dry must not keep its worker to itself.
-                consume_budget().await;
+                },
+                OnTheWay::Nothing | OnTheWay::Copied(..) => match self.pipe(pipes, metrics) {
+                    Some(pipe) => {
+                        self.on_the_way = OnTheWay::Spliced(pipe);
+                        false
+                    }
+                    None => self.copy()?,
+                },
+            };
+            if ended {
+                return Poll::Ready(Ok(()));
             }
-            drop(pipe);
-            if at_once > 0 {
-                chatty = at_once < LITTLE;
-            }
-            consume_budget().await;
         }
     }
 
-    /// After this direction has ended, its sender may still break the session while the other direction waits for
+    /// Writes what is on the way.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        loop {
+            match &mut self.on_the_way {
+                OnTheWay::Nothing => return Poll::Ready(Ok(())),
+                OnTheWay::Copied(bytes, taken) => {
+                    *taken += copy::write(&self.ends, bytes.get(*taken..).unwrap_or_default())?;
+                    if *taken >= bytes.len() {
+                        self.on_the_way = OnTheWay::Nothing;
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                OnTheWay::Spliced(pipe) => {
+                    if splice::empty(&self.ends, pipe)? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+            ready!(self.ends.to.poll_write_ready(cx))
+                .map_err(|error| self.ends.write_fault(error))?;
+        }
+    }
+
+    /// Reads once into memory and writes what the receiver takes; whether the sender has ended its stream.
+    fn copy(&mut self) -> Result<bool, Fault> {
+        let length = match copy::read_and_write(&self.ends)? {
+            Copied::Nothing => return Ok(false),
+            Copied::End => return Ok(true),
+            Copied::All(length) => length,
+            Copied::Rest(length, rest) => {
+                self.on_the_way = OnTheWay::Copied(rest, 0);
+                length
+            }
+        };
+        self.chatty = length < LITTLE;
+        Ok(false)
+    }
+
+    /// A pipe, where this flow is worth one and one is left.
+    fn pipe(&mut self, pipes: &'a Pipes, metrics: &Metrics) -> Option<Lent<'a>> {
+        let carried = self.ends.carried.load(Ordering::Relaxed);
+        if !self.splices || self.chatty || carried < SPLICE_AFTER {
+            return None;
+        }
+        let pipe = pipes.lend(carried >= BULK_AFTER);
+        if pipe.is_none() {
+            metrics.relay_without_pipe.inc();
+        } else if !self.spliced {
+            self.spliced = true;
+            metrics.relay_spliced.inc();
+        }
+        pipe
+    }
+
+    /// There is nothing to read: a pipe goes back.
+    fn ran_dry(&mut self) {
+        if let OnTheWay::Spliced(_) = self.on_the_way {
+            self.on_the_way = OnTheWay::Nothing;
+            if self.at_once > 0 {
+                self.chatty = self.at_once < LITTLE;
+                self.at_once = 0;
+            }
+        }
+    }
+}
+
+impl Ends<'_> {
+    /// After a direction has ended, its sender may still break the session while the other direction waits for
     /// something else: this ends when it does.
     pub(super) async fn sender_broken(&self) -> Fault {
         let error = broken(self.from).await;
@@ -140,14 +241,6 @@ impl<'a> Direction<'a> {
     pub(super) fn pass_end_on(&self) -> Result<(), Fault> {
         SockRef::from(self.to)
             .shutdown(Shutdown::Write)
-            .map_err(|error| self.write_fault(error))
-    }
-
-    /// Waits until the receiver takes bytes.
-    pub(super) async fn writable(&self) -> Result<(), Fault> {
-        self.to
-            .writable()
-            .await
             .map_err(|error| self.write_fault(error))
     }
 

@@ -10,9 +10,11 @@ mod splice;
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -22,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::net::unacknowledged;
 use crate::telemetry::{Metrics, Side};
 
-use direction::Direction;
+use direction::{Direction, Ends};
 use pipes::Pipes;
 
 /// Pipes open at once. A direction that finds none left copies on.
@@ -101,7 +103,7 @@ impl Relay {
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => Ended::Cut,
-            ended = self.both(&up, &down) => ended,
+            ended = self.both(up, down) => ended,
             () = silence(idle, || {
                 sent.load(Ordering::Relaxed).wrapping_add(received.load(Ordering::Relaxed))
             }) => Ended::Idle,
@@ -119,41 +121,65 @@ impl Relay {
         }
     }
 
-    async fn both(&self, up: &Direction<'_>, down: &Direction<'_>) -> Ended {
-        let upward = up.run(&self.pipes, &self.metrics);
-        let downward = down.run(&self.pipes, &self.metrics);
-        tokio::pin!(upward, downward);
+    async fn both<'a>(&'a self, mut up: Direction<'a>, mut down: Direction<'a>) -> Ended {
         let (mut up_done, mut down_done) = (false, false);
+        let mut down_first = false;
         let (side, error) = loop {
             if up_done && down_done {
                 return Ended::Closed;
             }
-            let outcome = tokio::select! {
-                outcome = &mut upward, if !up_done => {
-                    up_done = true;
-                    outcome.and_then(|()| up.pass_end_on())
+            let ended = match (up_done, down_done) {
+                (true, _) => Some(&up.ends),
+                (_, true) => Some(&down.ends),
+                _ => None,
+            }
+            .map(Ends::clone);
+            let carrying = poll_fn(|cx| {
+                // They share the turn of their task: whoever is first may leave nothing of it.
+                down_first = !down_first;
+                for is_down in [down_first, !down_first] {
+                    let (direction, done, other_done) = if is_down {
+                        (&mut down, &mut down_done, up_done)
+                    } else {
+                        (&mut up, &mut up_done, down_done)
+                    };
+                    if !*done
+                        && let Poll::Ready(outcome) = direction.poll(cx, &self.pipes, &self.metrics)
+                    {
+                        *done = true;
+                        return Poll::Ready(match outcome {
+                            // Where both are done, closing the sockets says the last end.
+                            Ok(()) if other_done => Ok(()),
+                            Ok(()) => direction.ends.pass_end_on(),
+                            Err(fault) => Err(fault),
+                        });
+                    }
                 }
-                outcome = &mut downward, if !down_done => {
-                    down_done = true;
-                    outcome.and_then(|()| down.pass_end_on())
-                }
-                fault = up.sender_broken(), if up_done => Err(fault),
-                fault = down.sender_broken(), if down_done => Err(fault),
+                Poll::Pending
+            });
+            let outcome = match ended {
+                None => carrying.await,
+                Some(ended) => tokio::select! {
+                    outcome = carrying => outcome,
+                    fault = ended.sender_broken() => Err(fault),
+                },
             };
             if let Err(fault) = outcome {
                 break fault;
             }
         };
-        let (last_words, done, hearer) = match side {
-            Side::Client => (upward, up_done, up.to),
-            _ => (downward, down_done, down.to),
+        let (last_words, done) = match side {
+            Side::Client => (&mut up, up_done),
+            _ => (&mut down, down_done),
         };
         // The kernel gives out what came before a reset, and then tells of the reset or, where a write heard of it
         // first, of an end; that end is not passed on.
         if !done {
-            last_words.await.ok();
+            poll_fn(|cx| last_words.poll(cx, &self.pipes, &self.metrics))
+                .await
+                .ok();
         }
-        settled(hearer).await;
+        settled(last_words.ends.to).await;
         Ended::Broken(side, error)
     }
 }

@@ -6,55 +6,67 @@ use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::Interest;
 
-use super::direction::{Direction, Fault, Step};
+use super::direction::{Ends, Fault};
 use super::pipes::Lent;
 
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
-/// Fills the pipe once and empties it: an empty pipe is the reason why "try again" can only mean the socket.
-pub(super) async fn step(direction: &Direction<'_>, pipe: &mut Lent<'_>) -> Result<Step, Fault> {
-    let filled = match fill(direction, pipe) {
-        Ok(0) => return Ok(Step::End),
-        Ok(length) => length,
-        Err(error) => {
-            return match Errno::from_io_error(&error) {
-                Some(Errno::AGAIN | Errno::INTR) => Ok(Step::Dry),
-                Some(Errno::INVAL | Errno::NOSYS) => Ok(Step::Unsupported),
-                _ if error.kind() == io::ErrorKind::WouldBlock => Ok(Step::Dry),
-                _ => Err(direction.read_fault(error)),
-            };
-        }
+/// What came into the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spliced {
+    /// So many bytes; there may be more.
+    Bytes(usize),
+    /// The sender has said nothing more yet.
+    Nothing,
+    /// The sender has ended its stream.
+    End,
+    /// The kernel cannot splice this.
+    Unsupported,
+}
+
+/// Fills an empty pipe once: that it is empty is the reason why "try again" can only mean the socket.
+pub(super) fn fill(ends: &Ends<'_>, pipe: &mut Lent<'_>) -> Result<Spliced, Fault> {
+    let Some((end, _, room)) = pipe.ends() else {
+        return Ok(Spliced::Unsupported);
     };
-    pipe.held = filled;
+    let filled = ends.from.try_io(Interest::READABLE, || {
+        Ok(splice(ends.from, None, end, None, room, FLAGS)?)
+    });
+    match filled {
+        Ok(0) => Ok(Spliced::End),
+        Ok(length) => {
+            pipe.held = length;
+            Ok(Spliced::Bytes(length))
+        }
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::INTR) => Ok(Spliced::Nothing),
+            Some(Errno::INVAL | Errno::NOSYS) => Ok(Spliced::Unsupported),
+            _ if error.kind() == io::ErrorKind::WouldBlock => Ok(Spliced::Nothing),
+            _ => Err(ends.read_fault(error)),
+        },
+    }
+}
+
+/// Empties the pipe until the other side takes no more; whether it is empty.
+pub(super) fn empty(ends: &Ends<'_>, pipe: &mut Lent<'_>) -> Result<bool, Fault> {
     while pipe.held > 0 {
-        match empty(direction, pipe) {
-            Ok(0) => return Err(direction.write_fault(io::ErrorKind::WriteZero.into())),
+        let Some((_, end, _)) = pipe.ends() else {
+            break;
+        };
+        let held = pipe.held;
+        let emptied = ends.to.try_io(Interest::WRITABLE, || {
+            Ok(splice(end, None, ends.to, None, held, FLAGS)?)
+        });
+        match emptied {
+            Ok(0) => return Err(ends.write_fault(io::ErrorKind::WriteZero.into())),
             Ok(length) => {
                 pipe.held = pipe.held.saturating_sub(length);
-                direction.count(length);
+                ends.count(length);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => direction.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(direction.write_fault(error)),
+            Err(error) => return Err(ends.write_fault(error)),
         }
     }
-    Ok(Step::Moved(filled))
-}
-
-fn fill(direction: &Direction<'_>, pipe: &Lent<'_>) -> io::Result<usize> {
-    let Some((end, _, room)) = pipe.ends() else {
-        return Err(Errno::INVAL.into());
-    };
-    direction.from.try_io(Interest::READABLE, || {
-        Ok(splice(direction.from, None, end, None, room, FLAGS)?)
-    })
-}
-
-fn empty(direction: &Direction<'_>, pipe: &Lent<'_>) -> io::Result<usize> {
-    let Some((_, end, _)) = pipe.ends() else {
-        return Ok(0);
-    };
-    direction.to.try_io(Interest::WRITABLE, || {
-        Ok(splice(end, None, direction.to, None, pipe.held, FLAGS)?)
-    })
+    Ok(true)
 }

@@ -378,15 +378,18 @@ async fn a_message_is_read_with_one_call() {
         far.write_all(message).await.unwrap();
         within(near.readable()).await.unwrap();
         assert_eq!(
-            copy::step(&direction).await.unwrap(),
-            direction::Step::Moved(message.len())
+            copy::read_and_write(&direction.ends).unwrap(),
+            copy::Copied::All(message.len())
         );
         let more = tokio::time::timeout(Duration::ZERO, near.readable()).await;
         assert!(more.is_err(), "looked ready although it is empty");
     }
     far.shutdown().await.unwrap();
     within(near.readable()).await.unwrap();
-    assert_eq!(copy::step(&direction).await.unwrap(), direction::Step::End);
+    assert_eq!(
+        copy::read_and_write(&direction.ends).unwrap(),
+        copy::Copied::End
+    );
 }
 
 #[tokio::test]
