@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::dns::{ZoneProblem, Zones};
+use crate::proxy::{UserProblem, Users};
 use crate::resolve::{AnchorProblem, Trust, TrustAnchors};
 use crate::steer::Lists;
 
@@ -14,6 +15,8 @@ pub(super) struct Loaded {
     pub(super) trust: Trust,
     /// Who is believed to sign; `None`: nothing is validated.
     pub(super) anchors: Option<TrustAnchors>,
+    /// Who may use the proxy; `None`: every client.
+    pub(super) users: Option<Users>,
 }
 
 impl Loaded {
@@ -28,12 +31,14 @@ impl Loaded {
         let lists = kept(Lists::load(config), &mut problems);
         let trust = kept(Trust::load(&config.dns.upstream), &mut problems);
         let anchors = kept(anchors(config), &mut problems);
-        match (zones, lists, trust, anchors) {
-            (Some(zones), Some(lists), Some(trust), Some(anchors)) => Ok(Self {
+        let users = kept(users(config), &mut problems);
+        match (zones, lists, trust, anchors, users) {
+            (Some(zones), Some(lists), Some(trust), Some(anchors), Some(users)) => Ok(Self {
                 zones,
                 lists,
                 trust,
                 anchors,
+                users,
             }),
             _ => Err(problems),
         }
@@ -52,6 +57,11 @@ fn zones(config: &Config) -> Result<Zones, Vec<ZoneProblem>> {
         Some(folder) if config.dns.zones_required || folder.exists() => Zones::load(folder),
         _ => Ok(Zones::default()),
     }
+}
+
+/// Those who may use the proxy.
+fn users(config: &Config) -> Result<Option<Users>, Vec<UserProblem>> {
+    config.proxy.users.as_deref().map(Users::load).transpose()
 }
 
 /// The trust anchors.

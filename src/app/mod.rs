@@ -30,6 +30,7 @@ pub use running::{Running, StopReport};
 pub use sockets::{BindError, Kind};
 
 pub use crate::dns::{Decision, ShownError, ShownRecord, Told};
+pub use crate::proxy::{HashError, Users};
 
 use crate::config::Config;
 use crate::telemetry::{Metrics, events};
@@ -88,7 +89,12 @@ fn warn_of_unreadable(config: &Config) {
         .trust_anchor
         .as_ref()
         .filter(|_| config.dns.dnssec);
-    for path in files.chain(&config.dns.upstream.ca).chain(anchor) {
+    let users = &config.proxy.users;
+    for path in files
+        .chain(&config.dns.upstream.ca)
+        .chain(anchor)
+        .chain(users)
+    {
         if let Err(error) = File::open(path) {
             tracing::warn!(path = %path.display(), %error, "a reload will fail, because `user` cannot read this");
         }

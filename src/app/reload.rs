@@ -84,10 +84,18 @@ fn next(running: &Running) -> Result<Next, Vec<String>> {
         lists,
         trust,
         anchors,
+        users,
     } = Loaded::read(&config)?;
     let certificate = certificate::reload(&config, running.certificate.as_ref())
         .map_err(|error| vec![format!("dns.tls: {error}")])?;
-    let state = State::new(&config, zones, lists, certificate.as_ref(), &running.kept);
+    let state = State::new(
+        &config,
+        zones,
+        lists,
+        users,
+        certificate.as_ref(),
+        &running.kept,
+    );
     Ok(Next {
         config,
         state,
@@ -175,6 +183,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
         proxy:
             Proxy {
                 http,
+                users: _,
                 tls,
                 tls_origin_port: _,
                 plain,

@@ -123,6 +123,7 @@ impl App {
                     lists,
                     trust,
                     anchors,
+                    users,
                 },
             certificate,
             sockets,
@@ -149,7 +150,7 @@ impl App {
             listeners,
             dns_tls,
         };
-        let state = State::new(&config, zones, lists, certificate.as_ref(), &kept);
+        let state = State::new(&config, zones, lists, users, certificate.as_ref(), &kept);
         let own_names = Arc::new(ArcSwap::new(state.own_names));
         let dns = Arc::new(dns::Handler::new(state.view, Arc::clone(&metrics)));
         let relay = Arc::new(Relay::new(Arc::clone(&metrics)));

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::dial::{Dialer, LocalName, LocalNames, Names};
 use crate::dns::{Forwarded, Local, OwnName, OwnNames, Tls, View, Zones};
 use crate::net::Family;
-use crate::proxy::{Live, Settings};
+use crate::proxy::{Live, Settings, Users};
 use crate::resolve::Resolver;
 use crate::steer::{Lists, Steering};
 use crate::telemetry::Metrics;
@@ -44,11 +44,12 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Everything but the configuration, the zones and the lists is read here: hosts files and leases.
+    /// Everything but the configuration, the zones, the lists and the users is read here: hosts files and leases.
     pub(super) fn new(
         config: &Config,
         zones: Zones,
         lists: Lists,
+        users: Option<Users>,
         certificate: Option<&Held>,
         kept: &Kept,
     ) -> Self {
@@ -86,6 +87,7 @@ impl State {
                 settings: Settings {
                     networks: config.lan.networks.clone(),
                     proxy: config.proxy.clone(),
+                    users: users.map(Arc::new),
                 },
             },
             steering,

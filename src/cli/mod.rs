@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod explain;
 mod output;
+mod password;
 mod run;
 
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Ask the running gate what it tells a client of a name, and why
     Explain(explain::Arguments),
+    /// Print the line of a user for the file in proxy.users; the password is read from the terminal or stdin
+    Password(password::Arguments),
     /// Print the manual of the configuration, or what is in force
     Config {
         #[command(subcommand)]
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Check(flag) => check::run(&flag),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Password(arguments) => password::run(&arguments),
         Command::Config { command } => config::run(&command),
     }
     .into()

@@ -75,15 +75,19 @@ impl Dns {
     ) -> Option<Self> {
         let listen = listening.read(&mut section, "listen", &["lan:53"]);
         let tls = listening.read(&mut section, "tls", &[]);
-        let chain = section.text("tls-certificate", "", |text| optional_path(text, folder));
-        let key = section.text("tls-key", "", |text| optional_path(text, folder));
+        let chain = section.text("tls-certificate", "", |text| {
+            value::optional_path(text, folder)
+        });
+        let key = section.text("tls-key", "", |text| value::optional_path(text, folder));
         let certificate = certificate(&section, chain.flatten(), key.flatten());
         let zones_required = section.is_written("zones");
         let zones = section.text("zones", "zones", |text| Ok(PathBuf::from(text)));
         let hosts = section.texts("hosts", &[], |text| value::path(text, folder));
         let leases = section.texts("leases", &[], |text| value::path(text, folder));
         let dnssec = section.flag("dnssec", false);
-        let trust_anchor = section.text("trust-anchor", "", |text| optional_path(text, folder));
+        let trust_anchor = section.text("trust-anchor", "", |text| {
+            value::optional_path(text, folder)
+        });
         let rebind_allow = section.texts("rebind-allow", &[], value::domain);
         let version = section.text("version", "", value::character_string);
         let identity = section.text("identity", "", value::character_string);
@@ -122,14 +126,6 @@ impl Dns {
             upstream: upstream?,
             cache: cache?,
         })
-    }
-}
-
-/// A file, where one is named.
-fn optional_path(text: &str, folder: Option<&Path>) -> Result<Option<PathBuf>, Wrong> {
-    match text {
-        "" => Ok(None),
-        text => value::path(text, folder).map(Some),
     }
 }
 

@@ -110,7 +110,7 @@ impl Config {
             .into_iter()
             .map(|section| Rule::read(section, mode, folder))
             .collect();
-        let proxy = Proxy::read(top.section("proxy"), listening);
+        let proxy = Proxy::read(top.section("proxy"), listening, folder);
         let egress = Egress::read(top.section("egress"));
         let web = Web::read(top.section("web"), listening);
         let log = Log::read(top.section("log"));

@@ -1,5 +1,6 @@
 //! PURE. `[proxy]`: where sessions come in, and how many.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::Section;
@@ -12,6 +13,8 @@ use crate::net::ListenAddr;
 pub struct Proxy {
     /// Forward proxy: absolute-form and CONNECT.
     pub http: Vec<ListenAddr>,
+    /// The file of those who may use the forward proxy and SOCKS; `None`: every client may.
+    pub users: Option<PathBuf>,
     /// Transparent TLS, by SNI.
     pub tls: Vec<ListenAddr>,
     /// The port of the origins that transparent TLS is taken to.
@@ -35,9 +38,14 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Reads `[proxy]`.
-    pub(super) fn read(mut section: Section<'_, '_>, listening: Listening) -> Option<Self> {
+    /// Reads `[proxy]`; `folder` is where the configuration file stands.
+    pub(super) fn read(
+        mut section: Section<'_, '_>,
+        listening: Listening,
+        folder: Option<&Path>,
+    ) -> Option<Self> {
         let http = listening.read(&mut section, "http", &["lan:3128"]);
+        let users = section.text("users", "", |text| value::optional_path(text, folder));
         let tls = listening.read(&mut section, "tls", &["lan:443"]);
         let tls_origin_port = port(&mut section, "tls-origin-port", 443);
         let plain = listening.read(&mut section, "plain", &["lan:80"]);
@@ -62,6 +70,7 @@ impl Proxy {
         section.finish();
         Some(Self {
             http,
+            users: users?,
             tls,
             tls_origin_port,
             plain,

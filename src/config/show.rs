@@ -128,6 +128,7 @@ struct RuleShown {
 #[serde(rename_all = "kebab-case")]
 struct ProxyShown {
     http: Vec<String>,
+    users: String,
     tls: Vec<String>,
     tls_origin_port: u16,
     plain: Vec<String>,
@@ -206,6 +207,11 @@ impl Config {
             },
             proxy: ProxyShown {
                 http: listeners(&proxy.http),
+                users: proxy
+                    .users
+                    .as_ref()
+                    .map(|file| file.display().to_string())
+                    .unwrap_or_default(),
                 tls: listeners(&proxy.tls),
                 tls_origin_port: proxy.tls_origin_port,
                 plain: listeners(&proxy.plain),

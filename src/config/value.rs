@@ -308,6 +308,14 @@ pub(super) fn path(text: &str, folder: Option<&Path>) -> Result<PathBuf, Wrong> 
     Ok(folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text)))
 }
 
+/// A file, where one is named.
+pub(super) fn optional_path(text: &str, folder: Option<&Path>) -> Result<Option<PathBuf>, Wrong> {
+    match text {
+        "" => Ok(None),
+        text => path(text, folder).map(Some),
+    }
+}
+
 /// A text that fits one DNS character-string (RFC 1035 section 3.3); `""` is none.
 pub(super) fn character_string(text: &str) -> Result<Option<String>, Wrong> {
     if text.len() > 255 {

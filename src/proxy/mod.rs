@@ -3,6 +3,7 @@
 //! A connection is admitted, says where it wants to go (a CONNECT line or an absolute URI in `http`,
 //! an SNI or a Host in `transparent`), is dialed and then carried. Started and stopped by `app`.
 
+mod auth;
 mod farewell;
 mod http;
 mod respond;
@@ -21,6 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::auth::Door;
+pub use self::auth::{HashError, UserProblem, Users};
 use self::http::Pool;
 use self::seam::{Carry, Dial};
 use crate::config;
@@ -58,6 +61,8 @@ pub struct Settings {
     pub networks: Acl,
     /// The rest, as configured; the listeners in it are bound elsewhere.
     pub proxy: config::Proxy,
+    /// Who may use the forward proxy and SOCKS; `None`: every client.
+    pub users: Option<Arc<Users>>,
 }
 
 /// What a session takes once, at its beginning.
@@ -87,6 +92,7 @@ pub struct Proxy {
     carry: Arc<dyn Carry>,
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
+    door: Door,
     /// No more connections.
     stop: CancellationToken,
     /// No more bytes.
@@ -121,6 +127,7 @@ impl Proxy {
             ),
             live: ArcSwap::new(State::new(settings, dial)),
             carry,
+            door: Door::new(Arc::clone(&metrics)),
             metrics,
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),

@@ -2,7 +2,7 @@
 //! and a few readable lines, or a TLS alert (RFC 8446 section 6).
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
@@ -11,6 +11,9 @@ use crate::telemetry::{Side, chain};
 
 /// The name by which we go in Via (RFC 9110 section 7.6.3) and Proxy-Status.
 pub(super) const PSEUDONYM: &str = "sekisho";
+
+/// What a name and a password are asked for by (RFC 7617 section 2).
+const CHALLENGE: &str = "Basic realm=\"sekisho\", charset=\"UTF-8\"";
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,12 @@ pub(super) enum Kind {
     NoName,
     /// The client went away, or fell silent, before it said where to go.
     Gone,
+    /// The proxy is for those in `proxy.users`, and this is none of them.
+    Login,
+    /// The client gave a wrong name or password too often.
+    Logins,
+    /// A bound of ours, and no matter of the request.
+    Busy,
 }
 
 /// How a row of the table reads.
@@ -166,6 +175,24 @@ impl Kind {
                 UNRECOGNIZED_NAME,
                 "The gate needs the name of the server.",
             ),
+            Self::Login => (
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+                "http_request_denied",
+                INTERNAL_ERROR,
+                "Give the program the name and the password for the proxy.",
+            ),
+            Self::Logins => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "http_request_denied",
+                INTERNAL_ERROR,
+                "Wait ten seconds, and check the name and the password for the proxy.",
+            ),
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                INTERNAL_ERROR,
+                "The gate is overloaded. Try again later.",
+            ),
         };
         Row {
             status,
@@ -232,6 +259,10 @@ impl Failure {
         if let Ok(value) = HeaderValue::try_from(self.proxy_status()) {
             headers.insert("proxy-status", value);
         }
+        if self.kind == Kind::Login {
+            let challenge = HeaderValue::from_static(CHALLENGE);
+            headers.insert(PROXY_AUTHENTICATE, challenge);
+        }
         response
     }
 
@@ -283,11 +314,15 @@ mod tests {
             (Kind::BadRequest, 400, "http_request_error"),
             (Kind::HeadTooLarge, 431, "http_request_error"),
             (Kind::HeadTimeout, 408, "http_request_error"),
+            (Kind::Login, 407, "http_request_denied"),
+            (Kind::Logins, 429, "http_request_denied"),
         ] {
             let response = Failure::of_client(kind, "x").response();
             assert_eq!(response.status(), status, "{kind:?}");
             let expected = format!("sekisho; error={proxy_error}");
             assert_eq!(response.headers()["proxy-status"], expected.as_str());
+            let challenged = response.headers().contains_key(PROXY_AUTHENTICATE);
+            assert_eq!(challenged, status == 407);
         }
     }
 

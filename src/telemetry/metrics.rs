@@ -150,6 +150,13 @@ pub struct RefusalLabels {
     pub reason: &'static str,
 }
 
+/// What came of a name and a password.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LoginLabels {
+    /// `right`, `remembered` (right before), `wrong`, `missing`, `limited` (wrong too often), `busy`.
+    pub outcome: &'static str,
+}
+
 /// A session that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FailureLabels {
@@ -254,6 +261,8 @@ pub struct Metrics {
     pub connect_failures: By<FamilyLabels, Counter>,
     /// Datagrams of clients that were not sent, or not to each candidate.
     pub udp_dropped: By<DropLabels, Counter>,
+    /// Names and passwords that were asked for (`proxy.users`).
+    pub logins: By<LoginLabels, Counter>,
     /// Sessions that failed.
     pub session_failures: By<FailureLabels, Counter>,
     /// Directions of sessions that went over to splice.
@@ -328,6 +337,7 @@ impl Metrics {
             connect_seconds: By::new_with_constructor(|| Histogram::new(CONNECT_BUCKETS)),
             connect_failures: By::default(),
             udp_dropped: By::default(),
+            logins: By::default(),
             session_failures: By::default(),
             relay_spliced: Counter::default(),
             relay_without_pipe: Counter::default(),
@@ -521,6 +531,11 @@ impl Metrics {
             "udp_dropped",
             "Datagrams of clients not sent to an origin, by reason",
             self.udp_dropped.clone(),
+        );
+        registry.register(
+            "logins",
+            "Names and passwords of clients checked by outcome",
+            self.logins.clone(),
         );
         registry.register(
             "session_failures",

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use http::header::{HeaderMap, PROXY_AUTHORIZATION};
 use http::{Method, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -24,6 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use self::wire::{Watched, Wire};
+use super::auth::basic;
 use super::farewell::farewell;
 use super::respond::{Failure, Kind};
 use super::session::{Session, unless_gone};
@@ -173,6 +175,14 @@ impl Connection {
         if let Some(wire) = self.wire.upgrade() {
             wire.ask();
         }
+        if let Err(failure) = self.log_in(request.headers()).await {
+            let inbound = match *request.method() {
+                Method::CONNECT => Inbound::Connect,
+                _ => Inbound::Forward,
+            };
+            self.begin(inbound).failed(None, &failure);
+            return said(&failure);
+        }
         if request.method() == Method::CONNECT {
             return connect::answer(self, request).await;
         }
@@ -187,6 +197,21 @@ impl Connection {
                 "this is a proxy, not a web server: the request names no http:// address",
             ),
         }
+    }
+
+    /// Whether the client says who it is, where only the users of a file may come (RFC 9110 section 11.7).
+    async fn log_in(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let state = self.proxy.live.load_full();
+        let Some(users) = &state.settings.users else {
+            return Ok(());
+        };
+        let door = &self.proxy.door;
+        let given = headers.get(PROXY_AUTHORIZATION);
+        let Some((name, password)) = given.and_then(|value| basic(value.as_bytes())) else {
+            return Err(door.nameless());
+        };
+        self.unless_gone(door.check(users, self.client.ip(), &name, &password))
+            .await?
     }
 
     /// As [`unless_gone`], of the client of this connection.

@@ -4,6 +4,7 @@ mod admission;
 mod forward;
 mod gone;
 mod line;
+mod login;
 mod plain;
 mod tls;
 
@@ -135,6 +136,7 @@ pub(super) fn settings() -> Settings {
         networks: Acl::new(["127.0.0.0/8".parse().unwrap()]),
         proxy: config::Proxy {
             http: Vec::new(),
+            users: None,
             tls: Vec::new(),
             tls_origin_port: 443,
             plain: Vec::new(),
@@ -146,6 +148,7 @@ pub(super) fn settings() -> Settings {
             sniff_bytes: 65_536,
             header_bytes: 16_384,
         },
+        users: None,
     }
 }
 
