@@ -7,8 +7,9 @@ use tokio::runtime::Handle;
 
 use super::explain::explain;
 use super::state::Kept;
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Memory};
 use crate::dns;
+use crate::net::Family;
 use crate::resolve::Resolver;
 use crate::telemetry::{Metrics, events};
 use crate::web::{CacheReport, Control, Explain, Explaining, Flush};
@@ -18,6 +19,7 @@ use crate::web::{CacheReport, Control, Explain, Explaining, Flush};
 pub(super) struct Controls {
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
     dns: Arc<dns::Handler>,
     dialer: ArcSwap<Dialer>,
     /// Where lookups run; the admin thread has a runtime of its own.
@@ -30,6 +32,7 @@ impl Controls {
         Self {
             resolver: Arc::clone(&kept.resolver),
             metrics: Arc::clone(&kept.metrics),
+            memory: Arc::clone(&kept.memory),
             dns,
             dialer: ArcSwap::new(dialer),
             runtime: Handle::current(),
@@ -64,6 +67,10 @@ impl Control for Controls {
             evictions: metrics.cache_evictions.get(),
             flushes: metrics.cache_flushes.get(),
         }
+    }
+
+    fn ill(&self) -> Vec<(Family, &'static str)> {
+        self.memory.ill()
     }
 
     fn explain(&self, what: Explain) -> Explaining {

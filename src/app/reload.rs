@@ -121,6 +121,7 @@ fn apply(running: &mut Running, next: Next) {
         follower,
     } = state;
     running.follow(follower);
+    running.watch(&live.dialer);
     running.own_names.store(own_names);
     running.kept.resolver.reconfigure(&config.dns, &trust);
     running.kept.resolver.validate_by(&config.dns, anchors);

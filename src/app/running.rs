@@ -20,6 +20,7 @@ use super::loaded::Loaded;
 use super::state::{Kept, State};
 use super::{App, AppError, Kind, reload};
 use crate::config::Config;
+use crate::dial::{Dialer, Memory};
 use crate::dns::{self, OwnNames};
 use crate::net::{ClientAddr, Host, Prefixed};
 use crate::proxy::{Proxy, Site as OwnSite};
@@ -54,6 +55,8 @@ pub struct Running {
     pub(super) control: Arc<Controls>,
     /// Ends when it is dropped.
     following: Option<AbortOnDropHandle<()>>,
+    /// Likewise.
+    watching: AbortOnDropHandle<()>,
     parts: JoinSet<&'static str>,
     stop_dns: CancellationToken,
     stop_web: CancellationToken,
@@ -146,6 +149,7 @@ impl App {
         resolver.validate_by(&config.dns, anchors);
         let kept = Kept {
             resolver,
+            memory: Arc::new(Memory::new(Arc::clone(&metrics))),
             metrics: Arc::clone(&metrics),
             listeners,
             dns_tls,
@@ -155,6 +159,7 @@ impl App {
         let dns = Arc::new(dns::Handler::new(state.view, Arc::clone(&metrics)));
         let relay = Arc::new(Relay::new(Arc::clone(&metrics)));
         let dialer = Arc::clone(&state.live.dialer);
+        let watching = watch(&dialer);
         let proxy = Proxy::new(state.live, relay, Arc::clone(&metrics));
         let site = Arc::new(Site::new(
             &config.lan,
@@ -245,11 +250,16 @@ impl App {
             admin,
             control,
             following: state.follower.spawn(),
+            watching,
             parts,
             stop_dns,
             stop_web,
         })
     }
+}
+
+fn watch(dialer: &Dialer) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(dialer.watch()))
 }
 
 impl Running {
@@ -274,6 +284,11 @@ impl Running {
         let report = self.stop(signals.stop()).await;
         tracing::info!(cut = report.cut, "{}", events::STOPPED);
         Ok(())
+    }
+
+    /// Watches over the families as another dialer does from now on.
+    pub(super) fn watch(&mut self, dialer: &Dialer) {
+        self.watching = watch(dialer);
     }
 
     /// Follows other files from now on.

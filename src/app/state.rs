@@ -8,7 +8,7 @@ use hickory_proto::rr::Name;
 use super::certificate::{self, Held};
 use super::follow::{self, Follower};
 use crate::config::Config;
-use crate::dial::{Dialer, LocalName, LocalNames, Names};
+use crate::dial::{Dialer, LocalName, LocalNames, Memory, Names};
 use crate::dns::{Forwarded, Local, OwnName, OwnNames, Tls, View, Zones};
 use crate::net::Family;
 use crate::proxy::{Live, Settings, Users};
@@ -27,6 +27,8 @@ pub(super) fn local(config: &Config, zones: Zones) -> Local {
 pub(super) struct Kept {
     pub(super) resolver: Arc<Resolver>,
     pub(super) metrics: Arc<Metrics>,
+    /// What dialers have learnt.
+    pub(super) memory: Arc<Memory>,
     /// Where this process listens over TCP.
     pub(super) listeners: Vec<SocketAddr>,
     /// Where it answers DNS over TLS.
@@ -72,6 +74,7 @@ impl State {
             &config.lan,
             kept.listeners.clone(),
             names,
+            Arc::clone(&kept.memory),
             Arc::clone(&kept.metrics),
         );
         let resolver = Arc::clone(&kept.resolver);

@@ -158,7 +158,8 @@ impl DialError {
     }
 }
 
-fn is_unroutable(error: &io::Error) -> bool {
+/// Whether there is no way to an address; a family that is switched off has none.
+pub(super) fn is_unroutable(error: &io::Error) -> bool {
     matches!(
         errno(error),
         Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EADDRNOTAVAIL)

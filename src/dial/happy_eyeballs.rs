@@ -62,6 +62,8 @@ pub struct Race {
 #[derive(Debug, Default)]
 struct Queue {
     resolved: bool,
+    /// Each of its addresses failed lately.
+    doubted: bool,
     waiting: VecDeque<IpAddr>,
 }
 
@@ -92,6 +94,12 @@ impl Race {
         !(self.preferred.waiting.is_empty() && self.other.waiting.is_empty())
     }
 
+    /// Lets the other family go first, once, if it has an address that is not doubted too: every address that the family
+    /// is about to have failed lately (section 4 allows for such a history).
+    pub fn doubt(&mut self, family: Family) {
+        self.queue(family).doubted = true;
+    }
+
     /// Takes note of what happened.
     pub fn note(&mut self, input: Input, now: Instant) {
         match input {
@@ -116,7 +124,12 @@ impl Race {
             let over = self.preferred.resolved && self.other.resolved && self.running.is_empty();
             return if over { Output::GiveUp } else { Output::Wait };
         }
-        let not_before = if self.last.is_none() && !self.preferred.resolved {
+        let leader = if self.leader() == self.prefer {
+            &self.preferred
+        } else {
+            &self.other
+        };
+        let not_before = if self.last.is_none() && !leader.resolved {
             self.head_start_until
         } else {
             self.next_attempt
@@ -135,12 +148,16 @@ impl Race {
         Output::Start(address)
     }
 
-    fn resolved(&mut self, family: Family, addresses: Vec<IpAddr>, now: Instant) {
-        let queue = if family == self.prefer {
+    fn queue(&mut self, family: Family) -> &mut Queue {
+        if family == self.prefer {
             &mut self.preferred
         } else {
             &mut self.other
-        };
+        }
+    }
+
+    fn resolved(&mut self, family: Family, addresses: Vec<IpAddr>, now: Instant) {
+        let queue = self.queue(family);
         if queue.resolved {
             return;
         }
@@ -156,25 +173,31 @@ impl Race {
                 queue.waiting.push_back(address);
             }
         }
-        if family != self.prefer && !self.preferred.resolved {
+        if !self.queue(family.other()).resolved {
             self.head_start_until = now.checked_add(RESOLUTION_DELAY);
+        }
+    }
+
+    /// The family whose address is tried first: the preferred one, unless only that one is doubted.
+    fn leader(&self) -> Family {
+        let other_is_no_better =
+            self.other.resolved && (self.other.doubted || self.other.waiting.is_empty());
+        if self.last.is_none() && self.preferred.doubted && !other_is_no_better {
+            self.prefer.other()
+        } else {
+            self.prefer
         }
     }
 
     /// The families take turns, the preferred one first (section 4, First Address Family Count 1); an answer that
     /// came late takes its turn as soon as it is there.
     fn next_address(&mut self) -> Option<IpAddr> {
-        if self.last == Some(self.prefer) {
-            self.other
-                .waiting
-                .pop_front()
-                .or_else(|| self.preferred.waiting.pop_front())
-        } else {
-            self.preferred
-                .waiting
-                .pop_front()
-                .or_else(|| self.other.waiting.pop_front())
-        }
+        let first = match self.last {
+            None => self.leader(),
+            Some(last) => last.other(),
+        };
+        let address = self.queue(first).waiting.pop_front();
+        address.or_else(|| self.queue(first.other()).waiting.pop_front())
     }
 }
 
@@ -354,6 +377,35 @@ mod tests {
         assert_eq!(track.tick(270), Start(six(1)));
         assert_eq!(track.at(280, Input::Failed(six(1))), Start(four(2)));
         assert_eq!(track.at(281, Input::Failed(four(2))), Start(six(2)));
+    }
+
+    #[test]
+    fn a_doubted_family_lets_the_other_one_go_first() {
+        let mut track = Track::new(V6);
+        track.race.doubt(V6);
+        assert_eq!(track.at(5, answer(&[six(1), six(2)])), track.until(55));
+        assert_eq!(track.at(10, answer(&[four(1), four(2)])), Start(four(1)));
+        assert_eq!(track.tick(260), Start(six(1)));
+        assert_eq!(track.tick(510), Start(four(2)));
+    }
+
+    #[test]
+    fn a_doubted_family_is_tried_when_the_other_one_is_late_empty_or_doubted_too() {
+        let mut track = Track::new(V6);
+        track.race.doubt(V6);
+        assert_eq!(track.at(5, answer(&[six(1)])), track.until(55));
+        assert_eq!(track.tick(55), Start(six(1)));
+
+        let mut track = Track::new(V6);
+        track.race.doubt(V6);
+        assert_eq!(track.at(5, answer(&[six(1)])), track.until(55));
+        assert_eq!(track.at(6, nothing(V4)), Start(six(1)));
+
+        let mut track = Track::new(V6);
+        track.race.doubt(V6);
+        track.race.doubt(V4);
+        assert_eq!(track.at(5, answer(&[four(1)])), track.until(55));
+        assert_eq!(track.at(6, answer(&[six(1)])), Start(six(1)));
     }
 
     #[test]

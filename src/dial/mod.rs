@@ -6,6 +6,9 @@
 mod error;
 pub mod guard;
 pub mod happy_eyeballs;
+pub mod health;
+pub mod history;
+mod memory;
 mod names;
 mod plan;
 #[cfg(test)]
@@ -34,12 +37,15 @@ pub use error::{DialError, DialErrorKind};
 pub use guard::Refusal;
 use guard::{Guard, Near, Surroundings};
 use happy_eyeballs::{Input, Output, RESOLUTION_DELAY, Race};
+use history::Over;
+use memory::Lost;
+pub use memory::Memory;
 pub use names::{LocalName, LocalNames, Names};
 pub use plan::Plan;
 pub use udp::{Flow, Settled};
 use ways::Ways;
 
-/// Reaches origins over both families. Made anew at each reload; it holds nothing worth keeping.
+/// Reaches origins over both families. Made anew at each reload; what is worth keeping is in its [`Memory`].
 #[derive(Debug)]
 pub struct Dialer {
     names: Names,
@@ -68,12 +74,18 @@ impl Dialer {
         lan: &Lan,
         listeners: Vec<SocketAddr>,
         names: Names,
+        memory: Arc<Memory>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             names,
-            rules: Arc::new(Rules::new(egress, lan, listeners, metrics)),
+            rules: Arc::new(Rules::new(egress, lan, listeners, memory, metrics)),
         }
+    }
+
+    /// Keeps an eye on the health of both families, until it is dropped. `app` runs one, that of the latest dialer.
+    pub fn watch(&self) -> impl Future<Output = ()> + Send + use<> {
+        memory::watch(Arc::clone(&self.rules))
     }
 
     /// A connection to the target, by the family that answers first, `egress.prefer` with a head start (RFC 8305).
@@ -84,7 +96,8 @@ impl Dialer {
     ///
     /// [`DialError`]: the target is closed to clients, has no address, or none of its addresses was reached in time.
     pub async fn dial(&self, target: &Target) -> Result<Dialed, DialError> {
-        let reached = self.rules.reach(target, &self.names, &Tcp).await?;
+        let tcp = Tcp(&self.rules.ways);
+        let reached = self.rules.reach(target, &self.names, &tcp).await?;
         // The connection may end at any time; whoever uses it will find out.
         if let Err(error) = prepare_stream(&reached.stream) {
             tracing::debug!(%target, %error, "could not prepare a connection");
@@ -121,13 +134,13 @@ trait Connect: Sync {
 }
 
 /// The system's TCP.
-struct Tcp;
+struct Tcp<'a>(&'a Ways);
 
-impl Connect for Tcp {
+impl Connect for Tcp<'_> {
     type Stream = TcpStream;
 
     fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<TcpStream>> + Send {
-        TcpStream::connect(address)
+        self.0.connect_tcp(address)
     }
 
     fn local_ip(&self, stream: &TcpStream) -> io::Result<IpAddr> {
@@ -144,6 +157,7 @@ struct Rules {
     prefer: Family,
     attempt_delay: Duration,
     connect_timeout: Duration,
+    memory: Arc<Memory>,
     metrics: Arc<Metrics>,
 }
 
@@ -174,7 +188,13 @@ struct Losses {
 }
 
 impl Rules {
-    fn new(egress: &Egress, lan: &Lan, listeners: Vec<SocketAddr>, metrics: Arc<Metrics>) -> Self {
+    fn new(
+        egress: &Egress,
+        lan: &Lan,
+        listeners: Vec<SocketAddr>,
+        memory: Arc<Memory>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             guard: Guard::new(egress, lan, listeners),
             surroundings: Surroundings::new(lan),
@@ -182,6 +202,7 @@ impl Rules {
             prefer: egress.prefer,
             attempt_delay: egress.attempt_delay,
             connect_timeout: egress.connect_timeout,
+            memory,
             metrics,
         }
     }
@@ -195,15 +216,15 @@ impl Rules {
         let begun = now();
         let deadline = sleep(self.connect_timeout);
         tokio::pin!(deadline);
-        let mut race = Race::new(self.prefer, self.attempt_delay);
+        let mut race = self.race();
         let mut losses = Losses::default();
         let mut under_way: UnderWay<'_, S> = Vec::new();
         let mut winner = None;
-        let mut attempts = 0;
+        let mut attempts: Vec<(IpAddr, Instant)> = Vec::new();
 
         match &target.host {
             Host::Name(name) => {
-                for family in [self.prefer, self.prefer.other()] {
+                for family in [Family::V6, Family::V4] {
                     under_way.push(Box::pin(async move {
                         Event::Resolved(family, resolver.addresses(name, family).await)
                     }));
@@ -212,18 +233,23 @@ impl Rules {
             Host::Addr(address) => {
                 let family = Family::of(*address);
                 let open = self.open_ones(target, vec![*address], &mut losses);
-                let time = now().into_std();
-                race.note(Input::Resolved(family, open), time);
-                race.note(Input::Resolved(family.other(), Vec::new()), time);
+                self.enter(&mut race, Over::Tcp, family, open);
+                self.enter(&mut race, Over::Tcp, family.other(), Vec::new());
             }
         }
 
         loop {
             let wake = match race.poll(now().into_std()) {
                 Output::Start(address) => {
-                    attempts += 1;
+                    attempts.push((address, now()));
+                    let to = SocketAddr::new(address, target.port);
+                    // It may have waited for its turn.
+                    if let Err(why) = self.admit(to) {
+                        losses.refused.get_or_insert((address, why));
+                        race.note(Input::Failed(address), now().into_std());
+                        continue;
+                    }
                     under_way.push(Box::pin(async move {
-                        let to = SocketAddr::new(address, target.port);
                         Event::Attempted(address, connector.connect(to).await)
                     }));
                     continue;
@@ -231,14 +257,16 @@ impl Rules {
                 Output::Done(address) => {
                     let elapsed = now().duration_since(begun);
                     if let Some(stream) = winner {
+                        let address_won = SocketAddr::new(address, target.port);
+                        self.learn(Over::Tcp, address_won, &losses, race.running(), &attempts);
                         self.metrics
                             .connect_seconds
                             .get_or_create(&Family::of(address).into())
                             .observe(elapsed.as_secs_f64());
                         return Ok(Reached {
                             stream,
-                            address: SocketAddr::new(address, target.port),
-                            attempts,
+                            address: address_won,
+                            attempts: attempts.len(),
                             elapsed,
                         });
                     }
@@ -258,7 +286,7 @@ impl Rules {
                             Vec::new()
                         });
                         let open = self.open_ones(target, addresses, &mut losses);
-                        race.note(Input::Resolved(family, open), now().into_std());
+                        self.enter(&mut race, Over::Tcp, family, open);
                     }
                     Event::Attempted(address, outcome) => {
                         match self.keep(address, outcome, connector, &mut losses) {
@@ -274,7 +302,7 @@ impl Rules {
                     for address in race.running() {
                         self.count_failure(*address);
                     }
-                    return Err(if attempts == 0 {
+                    return Err(if attempts.is_empty() {
                         DialError::Resolve { target: target.clone(), source: ResolveError::Timeout }
                     } else {
                         DialError::Timeout { target: target.clone(), after: self.connect_timeout }
@@ -283,6 +311,42 @@ impl Rules {
                 () = sleep_until(wake.unwrap_or(begun)), if wake.is_some() => {}
             }
         }
+    }
+
+    /// A race in which the family goes first that should at this moment.
+    fn race(&self) -> Race {
+        Race::new(self.memory.leader(self.prefer), self.attempt_delay)
+    }
+
+    /// Gives the addresses of a family to a race, those that failed lately last.
+    fn enter(&self, race: &mut Race, over: Over, family: Family, mut addresses: Vec<IpAddr>) {
+        let time = now().into_std();
+        if self.memory.sort(over, &mut addresses, time) {
+            race.doubt(family);
+        }
+        race.note(Input::Resolved(family, addresses), time);
+    }
+
+    /// Remembers what a race came to. An attempt that was still running says something where it had its time.
+    fn learn(
+        &self,
+        over: Over,
+        won: SocketAddr,
+        losses: &Losses,
+        running: &[IpAddr],
+        attempts: &[(IpAddr, Instant)],
+    ) {
+        let time = now();
+        let failed = losses.attempts.iter();
+        let failed = failed.map(|(address, error)| (*address, Lost::Failed(error)));
+        let silent = attempts.iter().filter(|(address, begun)| {
+            *address != won.ip()
+                && running.contains(address)
+                && time.duration_since(*begun) >= self.attempt_delay
+        });
+        let silent = silent.map(|(address, _)| (*address, Lost::Silent));
+        self.memory
+            .learn(over, won, failed.chain(silent), time.into_std());
     }
 
     /// The addresses that sessions may go to.
@@ -321,13 +385,13 @@ impl Rules {
         resolver: &impl Addresses,
     ) -> Result<Vec<SocketAddr>, DialError> {
         let mut losses = Losses::default();
-        let mut race = Race::new(self.prefer, self.attempt_delay);
+        let mut race = self.race();
         let mut lookups: UnderWay<'_, ()> = Vec::new();
         let deadline = sleep(self.connect_timeout);
         tokio::pin!(deadline);
         match &target.host {
             Host::Name(name) => {
-                for family in [self.prefer, self.prefer.other()] {
+                for family in [Family::V6, Family::V4] {
                     lookups.push(Box::pin(async move {
                         Event::Resolved(family, resolver.addresses(name, family).await)
                     }));
@@ -351,7 +415,7 @@ impl Rules {
                         Vec::new()
                     });
                     let open = self.open_ones(target, addresses, &mut losses);
-                    race.note(Input::Resolved(family, open), now().into_std());
+                    self.enter(&mut race, Over::Udp, family, open);
                     if race.is_waiting() {
                         deadline.as_mut().reset(now() + RESOLUTION_DELAY);
                     }

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use hickory_proto::rr::Name;
 
 use super::guard::Refusal;
-use super::happy_eyeballs::{Input, Output, Race};
+use super::happy_eyeballs::{Input, Output};
+use super::history::Over;
 use super::names::LocalName;
 use super::{Addresses, Dialer, now};
 use crate::net::{Family, Host, Target};
@@ -35,7 +36,7 @@ impl Dialer {
             failures: Vec::new(),
         };
         let (rules, names) = (&self.rules, &self.names);
-        let mut race = Race::new(rules.prefer, rules.attempt_delay);
+        let mut race = rules.race();
         let near = rules.surroundings.near(now().into_std());
         let mut resolved = |family, addresses: Vec<IpAddr>, plan: &mut Plan| {
             let mut open = Vec::new();
@@ -45,7 +46,7 @@ impl Dialer {
                     Err(why) => plan.refused.push((address, why)),
                 }
             }
-            race.note(Input::Resolved(family, open), now().into_std());
+            rules.enter(&mut race, Over::Tcp, family, open);
         };
         match &target.host {
             Host::Name(name) => {
@@ -56,7 +57,7 @@ impl Dialer {
                         LocalName::Addresses(_) => None,
                         LocalName::Alias(outside) => Some(outside),
                     });
-                for family in [rules.prefer, rules.prefer.other()] {
+                for family in [Family::V6, Family::V4] {
                     let addresses = names.addresses(name, family).await;
                     let addresses = addresses.unwrap_or_else(|error| {
                         plan.failures.push((family, error));

@@ -113,7 +113,9 @@ pub(super) fn rules(allow: &[&str]) -> Rules {
         domain: Name::root(),
         allow_public: false,
     };
-    Rules::new(&egress(allow), &lan, Vec::new(), Arc::new(Metrics::new()))
+    let metrics = Arc::new(Metrics::new());
+    let memory = Arc::new(Memory::new(Arc::clone(&metrics)));
+    Rules::new(&egress(allow), &lan, Vec::new(), memory, metrics)
 }
 
 pub(super) fn target() -> Target {
@@ -325,6 +327,103 @@ async fn a_connection_to_ourselves_is_refused_although_no_snapshot_knew_the_addr
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_broken_destination_costs_its_delay_once_and_is_tried_again_minutes_later() {
+    let rules = rules(&[]);
+    let silent = Net::default().with(four(), 10, None);
+    let took = async |net: &Net| {
+        let reached = rules.reach(&target(), &both(), net).await.unwrap();
+        (reached.stream, reached.elapsed.as_millis())
+    };
+    assert_eq!(took(&silent).await, (four(), 265));
+    assert_eq!(took(&silent).await, (four(), 15));
+    let healed = Net::default().with(six(), 10, None).with(four(), 10, None);
+    assert_eq!(took(&healed).await.0, four(), "still doubted");
+    tokio::time::advance(history::REMEMBERED).await;
+    assert_eq!(took(&healed).await.0, six());
+    assert_eq!(took(&healed).await.0, six());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_refuses_one_family_is_remembered_and_its_family_stays_well() {
+    let rules = rules(&[]);
+    let net = Net::default()
+        .with(six(), 20, Some(Errno::ECONNREFUSED))
+        .with(four(), 10, None);
+    for (attempts, millis) in [(2, 35), (1, 15)] {
+        let reached = rules.reach(&target(), &both(), &net).await.unwrap();
+        assert_eq!(
+            (reached.attempts, reached.elapsed.as_millis()),
+            (attempts, millis)
+        );
+    }
+    assert!(rules.memory.ill().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_had_no_time_is_not_held_against_its_destination() {
+    let rules = rules(&[]);
+    let net = Net::default().with(six(), 300, None);
+    let reached = rules.reach(&target(), &both(), &net).await.unwrap();
+    assert_eq!((reached.stream, reached.attempts), (six(), 2));
+    let only_four = Names {
+        aaaa: (5, Ok(Vec::new())),
+        ..both()
+    };
+    let net = Net::default().with(six(), 10, None).with(four(), 10, None);
+    rules.reach(&target(), &only_four, &net).await.unwrap();
+    let reached = rules.reach(&target(), &both(), &net).await.unwrap();
+    assert_eq!(reached.stream, six());
+}
+
+/// Names of three sites with an address of each family, all of them on different networks.
+fn site(number: u8) -> Names {
+    Names {
+        aaaa: (5, Ok(vec![site_six(number)])),
+        a: (5, Ok(vec![IpAddr::from([203, 0, number, 1])])),
+    }
+}
+
+fn site_six(number: u8) -> IpAddr {
+    format!("2001:db8:{number}::1").parse().unwrap()
+}
+
+fn gauge(rules: &Rules, family: Family) -> i64 {
+    let ill = &rules.metrics.family_ill;
+    ill.get_or_create(&family.into()).get()
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_ipv6_dies_ipv4_goes_first_everywhere_until_one_ipv6_answer() {
+    let rules = rules(&[]);
+    let mut net = Net::default();
+    for number in 1..=9 {
+        net = net.with(IpAddr::from([203, 0, number, 1]), 10, None);
+    }
+    for number in 1..=3 {
+        let reached = rules.reach(&target(), &site(number), &net).await.unwrap();
+        assert_eq!(reached.attempts, 2, "site {number}");
+    }
+    assert_eq!(rules.memory.ill(), [(Family::V6, "no answers")]);
+    assert_eq!(gauge(&rules, Family::V6), 1);
+    let reached = rules.reach(&target(), &site(4), &net).await.unwrap();
+    assert_eq!((reached.attempts, reached.elapsed.as_millis()), (1, 15));
+
+    // A name with IPv6 only is still tried over it, and its answer ends the illness for all.
+    net = net.with(site_six(5), 10, None).with(site_six(1), 10, None);
+    let mut only_six = site(5);
+    only_six.a.1 = Ok(Vec::new());
+    rules.reach(&target(), &only_six, &net).await.unwrap();
+    assert!(rules.memory.ill().is_empty());
+    assert_eq!(gauge(&rules, Family::V6), 0);
+    let reached = rules.reach(&target(), &site(1), &net).await.unwrap();
+    assert_eq!(
+        reached.stream,
+        site_six(1),
+        "what failed meanwhile is forgotten"
+    );
+}
+
 #[tokio::test]
 async fn over_loopback_a_refused_port_falls_back_to_the_other_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -341,14 +440,20 @@ async fn over_loopback_a_refused_port_falls_back_to_the_other_address() {
     };
     let target = Target::new(target().host, port);
     let rules = rules(&["127.0.0.0/8"]);
-    let reached = rules.reach(&target, &names, &Tcp).await.unwrap();
+    let reached = rules
+        .reach(&target, &names, &Tcp(&rules.ways))
+        .await
+        .unwrap();
     assert_eq!(
         reached.stream.peer_addr().unwrap(),
         listener.local_addr().unwrap()
     );
     assert_eq!(reached.attempts, 2);
     drop(listener);
-    let error = rules.reach(&target, &names, &Tcp).await.unwrap_err();
+    let error = rules
+        .reach(&target, &names, &Tcp(&rules.ways))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), DialErrorKind::ConnectionRefused, "{error}");
 }
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::guard::Refusal;
 use super::happy_eyeballs::{Input, Output, Race};
+use super::history::Over;
 use super::ways::{Ways, send_now};
 use super::{Addresses, DialError, Dialer, Losses, Rules, now};
 use crate::net::{ClientAddr, Family, Host, Target};
@@ -270,7 +271,7 @@ struct Racing<S> {
     legs: Vec<(IpAddr, S)>,
     flight: Flight,
     losses: Losses,
-    attempts: usize,
+    attempts: Vec<(IpAddr, Instant)>,
     deadline: Pin<Box<Sleep>>,
 }
 
@@ -326,17 +327,17 @@ impl<W: Wire> Course<W> {
     {
         tracing::trace!(%client, %target, "a flow begins");
         let mut racing = Racing {
-            race: Race::new(rules.prefer, rules.attempt_delay),
+            race: rules.race(),
             lookups: Vec::new(),
             legs: Vec::new(),
             flight: Flight::default(),
             losses: Losses::default(),
-            attempts: 0,
+            attempts: Vec::new(),
             deadline: Box::pin(sleep(rules.connect_timeout)),
         };
         match &target.host {
             Host::Name(name) => {
-                for family in [rules.prefer, rules.prefer.other()] {
+                for family in [Family::V6, Family::V4] {
                     let (names, name) = (names.clone(), name.clone());
                     racing.lookups.push(Box::pin(async move {
                         (family, names.addresses(&name, family).await)
@@ -423,7 +424,7 @@ impl<W: Wire> Course<W> {
                                 rules.count_failure(*address);
                             }
                             let target = self.target.clone();
-                            break Err(if racing.attempts == 0 {
+                            break Err(if racing.attempts.is_empty() {
                                 let source = ResolveError::Timeout;
                                 DialError::Resolve { target, source }
                             } else {
@@ -450,8 +451,12 @@ impl<W: Wire> Course<W> {
         let State::Racing(racing) = &mut self.state else {
             return;
         };
-        let attempts = racing.attempts;
+        let attempts = racing.attempts.len();
         let (address, socket) = racing.legs.swap_remove(place);
+        let won = SocketAddr::new(address, self.target.port);
+        let (losses, running) = (&racing.losses, racing.race.running());
+        let begun = &racing.attempts;
+        self.rules.learn(Over::Udp, won, losses, running, begun);
         let elapsed = now().duration_since(self.begun);
         let family = Family::of(address);
         self.rules
@@ -462,7 +467,7 @@ impl<W: Wire> Course<W> {
         self.state = State::Settled(Winner {
             socket: Arc::new(socket),
             how: Settled {
-                address: SocketAddr::new(address, self.target.port),
+                address: won,
                 family,
                 attempts,
                 elapsed,
@@ -475,8 +480,7 @@ impl<W: Wire> Course<W> {
 impl<S: Leg> Racing<S> {
     fn resolved(&mut self, rules: &Rules, target: &Target, family: Family, addresses: Vec<IpAddr>) {
         let open = rules.open_ones(target, addresses, &mut self.losses);
-        self.race
-            .note(Input::Resolved(family, open), now().into_std());
+        rules.enter(&mut self.race, Over::Udp, family, open);
     }
 
     /// Does what the race says until it says to wait; `Err` where it is given up. Before the client has sent anything
@@ -490,7 +494,7 @@ impl<S: Leg> Racing<S> {
         while !(self.flight.datagrams.is_empty() && self.race.is_waiting()) {
             match self.race.poll(now().into_std()) {
                 Output::Start(address) => {
-                    self.attempts += 1;
+                    self.attempts.push((address, now()));
                     self.start(rules, wire, SocketAddr::new(address, target.port));
                 }
                 Output::WaitUntil(time) => return Ok(Some(time.into())),

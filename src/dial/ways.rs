@@ -1,12 +1,14 @@
 //! How sockets leave this machine: the one place of this room that opens them.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use nix::sys::socket::setsockopt;
 use nix::{libc, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::TcpStream;
 
+use super::error::is_unroutable;
 use crate::net::Family;
 
 /// How sockets of each family leave.
@@ -23,6 +25,22 @@ impl Ways {
         let socket = udp(family)?;
         socket.bind(&any.into())?;
         Ok(socket.into())
+    }
+
+    /// A TCP connection.
+    pub(super) async fn connect_tcp(&self, to: SocketAddr) -> io::Result<TcpStream> {
+        TcpStream::connect(to).await
+    }
+
+    /// Whether the kernel knows a way to the address, from an address that is not only good for the link.
+    pub(super) fn has_route(&self, to: SocketAddr) -> bool {
+        let local = self.connect_udp(to).and_then(|socket| socket.local_addr());
+        match local.map(|local| local.ip()) {
+            Ok(IpAddr::V6(local)) => !local.is_unicast_link_local(),
+            Ok(IpAddr::V4(local)) => !local.is_link_local(),
+            // No descriptor left, for one, says nothing about routes.
+            Err(error) => !is_unroutable(&error),
+        }
     }
 
     /// A UDP socket that talks to one address, non-blocking. It does not fragment (RFC 9000 section 14).

@@ -7,6 +7,10 @@ pub const READY: &str = "ready";
 /// A session ended: fields `client`, `inbound`, `target`, `family`, `address`, `attempts`, `connect_ms`, `sent`,
 /// `received`, `duration_ms`, `ended`.
 pub const SESSION: &str = "session";
+/// A family is ill, and the other one goes first: fields `family` and `why` (`no route`, `no answers`).
+pub const FAMILY_ILL: &str = "family ill";
+/// A family is well again: field `family`.
+pub const FAMILY_WELL: &str = "family well";
 /// A new configuration is in force.
 pub const RELOADED: &str = "reloaded";
 /// A new configuration was refused; the old one stays.

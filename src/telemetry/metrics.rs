@@ -259,6 +259,10 @@ pub struct Metrics {
     pub connect_seconds: By<FamilyLabels, Histogram>,
     /// Single connection attempts that failed.
     pub connect_failures: By<FamilyLabels, Counter>,
+    /// Whether a family is ill.
+    pub family_ill: By<FamilyLabels, Gauge>,
+    /// Connections that found out whether a family is well again.
+    pub family_probes: Counter,
     /// Datagrams of clients that were not sent, or not to each candidate.
     pub udp_dropped: By<DropLabels, Counter>,
     /// Names and passwords that were asked for (`proxy.users`).
@@ -336,6 +340,8 @@ impl Metrics {
             session_bytes: By::default(),
             connect_seconds: By::new_with_constructor(|| Histogram::new(CONNECT_BUCKETS)),
             connect_failures: By::default(),
+            family_ill: By::default(),
+            family_probes: Counter::default(),
             udp_dropped: By::default(),
             logins: By::default(),
             session_failures: By::default(),
@@ -526,6 +532,16 @@ impl Metrics {
             "connect_failures",
             "Failed connection attempts by family",
             self.connect_failures.clone(),
+        );
+        registry.register(
+            "family_ill",
+            "1 while sessions cannot leave by a family",
+            self.family_ill.clone(),
+        );
+        registry.register(
+            "family_probes",
+            "Connections made to find out whether an ill family is well again",
+            self.family_probes.clone(),
         );
         registry.register(
             "udp_dropped",

@@ -244,7 +244,12 @@ impl Admin {
                 } else {
                     StatusCode::SERVICE_UNAVAILABLE
                 };
-                plain(status, format!("{}\n", state.as_str()))
+                // A gate with one family left still does its work.
+                let mut text = format!("{}\n", state.as_str());
+                for (family, why) in self.control.ill() {
+                    text.push_str(&format!("{family}: ill ({why})\n"));
+                }
+                plain(status, text)
             }
             _ => plain(StatusCode::OK, "live\n"),
         }
@@ -259,12 +264,16 @@ mod tests {
     use super::super::explain::Explain;
     use super::super::tests::{exchange, fetch};
     use super::*;
-    use crate::net::bind_tcp;
+    use crate::net::{Family, bind_tcp};
 
     #[derive(Debug)]
     struct Nothing;
 
     impl Control for Nothing {
+        fn ill(&self) -> Vec<(Family, &'static str)> {
+            vec![(Family::V6, "no answers")]
+        }
+
         fn flush(&self, _: &Flush) -> usize {
             0
         }
@@ -312,7 +321,10 @@ mod tests {
                 "{answer}"
             );
             assert!(
-                answer.ends_with(&format!("\r\n\r\n{}\n", state.as_str())),
+                answer.ends_with(&format!(
+                    "\r\n\r\n{}\nipv6: ill (no answers)\n",
+                    state.as_str()
+                )),
                 "{answer}"
             );
         }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::explain::Explain;
 use super::{Reply, plain, reply};
-use crate::net::{Host, Target};
+use crate::net::{Family, Host, Target};
 
 /// The running gate, as far as the admin may reach into it.
 pub trait Control: fmt::Debug + Send + Sync + 'static {
@@ -24,6 +24,9 @@ pub trait Control: fmt::Debug + Send + Sync + 'static {
 
     /// What the cache holds and has done since the start.
     fn cache(&self) -> CacheReport;
+
+    /// The families that sessions cannot leave by now, and why.
+    fn ill(&self) -> Vec<(Family, &'static str)>;
 
     /// What the gate would tell a client of a name, and why; the error says why that cannot be said.
     fn explain(&self, what: Explain) -> Explaining;
@@ -249,6 +252,10 @@ mod tests {
     struct Told(Mutex<Vec<Flush>>);
 
     impl Control for Told {
+        fn ill(&self) -> Vec<(Family, &'static str)> {
+            Vec::new()
+        }
+
         fn flush(&self, what: &Flush) -> usize {
             self.0.lock().unwrap().push(what.clone());
             7

@@ -174,6 +174,17 @@ async fn silence_costs_the_attempt_delay_and_the_whole_flight_goes_to_the_next()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_network_that_swallows_udp_costs_its_delay_once() {
+    let rules = Arc::new(rules(&[]));
+    let net = Net::default().with(four(), Does::Reply(10));
+    for millis in [265, 15] {
+        let mut flow = flow_by(&rules, &both(), &net);
+        assert_eq!(said(&mut flow).await.unwrap(), four().to_string());
+        assert_eq!(how(&flow).elapsed.as_millis(), millis);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_or_a_missing_route_costs_no_delay() {
     for does in [Does::Refuse(3), Does::NoRoute] {
         let rules = Arc::new(rules(&[]));
