@@ -105,7 +105,7 @@ fn a_server_with_another_certificate_is_not_asked_and_everybody_is_told_why() {
         let told = said
             .lines()
             .skip(before)
-            .any(|line| line.contains(" INFO upstream down ") && line.contains(why));
+            .any(|line| line.contains(" WARN upstream down ") && line.contains(why));
         assert!(told, "{server} is not in the log:\n{said}");
     }
     assert!(gate.stop().success());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::super::upstream::AskError;
 use super::super::{Answer, Question, now};
@@ -113,7 +113,7 @@ pub(super) fn up(servers: &Arc<Servers>, index: usize) {
 pub(super) fn down(servers: &Arc<Servers>, index: usize, error: &AskError) {
     servers.metrics.upstreams_down.inc();
     if let Some(member) = servers.members.get(index) {
-        info!(server = %member.client.address(), %error, "upstream down");
+        warn!(server = %member.client.address(), %error, "upstream down");
     }
     servers.call_prober();
 }
