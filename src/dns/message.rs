@@ -11,6 +11,8 @@ use crate::resolve::{Answer, ExtendedError, Question, ResolveError};
 
 /// Extended DNS Errors that we give (RFC 8914 section 4 and its registry).
 pub(super) mod ede {
+    /// Other Error.
+    pub(in crate::dns) const OTHER: u16 = 0;
     /// Stale Answer and Stale NXDOMAIN Answer, which `resolve` says.
     pub(in crate::dns) const STALE: [u16; 2] = [3, 19];
     /// Forged Answer.
@@ -179,7 +181,9 @@ impl From<ResolveError> for Draft {
         let text = error.to_string();
         let mut draft = Self::empty(ResponseCode::ServFail);
         let code = match error {
-            ResolveError::Unreachable(_) | ResolveError::Overload(_) => ede::NETWORK_ERROR,
+            ResolveError::Unreachable(_) => ede::NETWORK_ERROR,
+            // A bound of ours says nothing of the network, and no code says this.
+            ResolveError::Overload(_) => ede::OTHER,
             ResolveError::Timeout => ede::NO_REACHABLE_AUTHORITY,
             ResolveError::Bogus { code, text } => return draft.because(code, &text),
             ResolveError::Failed {

@@ -83,6 +83,7 @@ async fn failures_of_the_truth_are_servfail_with_the_reason() {
     for (error, code) in [
         (ResolveError::Timeout, 22),
         (ResolveError::Unreachable("no route".to_owned()), 23),
+        (ResolveError::Overload("too many questions".to_owned()), 0),
         (refused, 22),
     ] {
         let world = World::new(ZONE)
