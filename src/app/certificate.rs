@@ -15,7 +15,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError as Flaw, RootCertStore, ServerConfig};
+use rustls::{CertificateError as Flaw, InconsistentKeys, RootCertStore, ServerConfig};
 
 use super::self_signed;
 use crate::config::{Certificate, Config, Lan};
@@ -45,7 +45,7 @@ pub enum CertificateError {
         what: &'static str,
     },
     /// They do not belong together, or TLS does not take them.
-    #[error("{} and {} cannot be used: {source}; name a certificate and its own key", chain.display(), key.display())]
+    #[error("{} and {} cannot be used: {}; name a certificate and its own key", chain.display(), key.display(), unfit(source))]
     Pair {
         /// The file of the certificate.
         chain: PathBuf,
@@ -60,6 +60,32 @@ pub enum CertificateError {
     /// TLS does not take it.
     #[error("could not set up TLS")]
     Tls(#[from] rustls::Error),
+}
+
+impl CertificateError {
+    /// The key of the configuration that names the file at fault.
+    pub(super) fn key(&self, files: &Certificate) -> &'static str {
+        match self {
+            Self::Read { path, .. } | Self::Without { path, .. } if *path == files.key => {
+                "dns.tls-key"
+            }
+            Self::Read { .. }
+            | Self::Without { .. }
+            | Self::Pair { .. }
+            | Self::Made(_)
+            | Self::Tls(_) => "dns.tls-certificate",
+        }
+    }
+}
+
+/// Why TLS does not take a certificate and a key.
+fn unfit(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            "the key is not that of the certificate".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// A certificate, and where it came from.
@@ -118,13 +144,13 @@ pub(super) fn reload(
     load(config)
 }
 
-/// Reads the files that a configuration names, and says what is wrong, and what is only worth a warning.
-pub(super) fn check(config: &Config) -> (Option<CertificateError>, Option<String>) {
+/// Reads the files that a configuration names, and says what is wrong under which key, and what is only worth a warning.
+pub(super) fn check(config: &Config) -> (Option<String>, Option<String>) {
     let Some(files) = &config.dns.certificate else {
         return (None, None);
     };
     match given(files, now()) {
-        Err(error) => (Some(error), None),
+        Err(error) => (Some(format!("{}: {error}", error.key(files))), None),
         Ok((_, expired)) => (
             None,
             expired.then(|| format!("`{}` has expired", files.chain.display())),

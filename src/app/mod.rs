@@ -140,11 +140,7 @@ pub fn check(config: &Config) -> Checked {
         checked.problems.push(error.to_string());
     }
     let (error, warning) = certificate::check(config);
-    if let Some(error) = error {
-        checked
-            .problems
-            .push(format!("dns.tls-certificate: {error}"));
-    }
+    checked.problems.extend(error);
     checked.warnings.extend(warning);
     checked
 }

@@ -191,7 +191,15 @@ fn a_certificate_from_files_is_read_again_at_a_reload_and_a_bad_one_changes_noth
     let checked = run(folder.path(), &["check", "--config", "sekisho.toml"]);
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert_eq!(checked.status.code(), Some(78), "{said}");
-    assert!(said.contains("dns.tls-certificate") && said.contains("key.pem"));
+    assert!(said.contains("dns.tls-certificate: ") && said.contains("key.pem"));
+    assert!(
+        said.contains(": the key is not that of the certificate; name"),
+        "{said}"
+    );
+    fs::remove_file(path("key.pem")).unwrap();
+    let checked = run(folder.path(), &["check", "--config", "sekisho.toml"]);
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(said.contains("dns.tls-key: could not read"), "{said}");
 }
 
 #[test]
