@@ -142,6 +142,11 @@ pub fn check(config: &Config) -> Checked {
     let (error, warning) = certificate::check(config);
     checked.problems.extend(error);
     checked.warnings.extend(warning);
+    if config.dns.trust_anchor.is_some() && !config.dns.dnssec {
+        let unused = "dns.trust-anchor: nothing is validated by it while `dns.dnssec` is false; write `dnssec = true`, or \
+                      leave it out";
+        checked.warnings.push(unused.to_owned());
+    }
     checked
 }
 

@@ -56,6 +56,22 @@ fn root_certificates_that_do_not_load_are_told() {
 }
 
 #[test]
+fn a_trust_anchor_by_which_nothing_is_validated_is_worth_a_warning() {
+    let upstream = Upstream::start();
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("zones")).unwrap();
+    let setup = Setup::new(&upstream).set("dns.trust-anchor", r#""root.key""#);
+    fs::write(folder.path().join("x.toml"), setup.text()).unwrap();
+    let output = run(folder.path(), &["check", "--config", "x.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("dns.trust-anchor: nothing is validated by it"),
+        "{said}"
+    );
+}
+
+#[test]
 fn wrong_usage_and_a_missing_file_have_their_own_codes() {
     let folder = TempDir::new().unwrap();
     for (arguments, code) in [
