@@ -6,14 +6,15 @@ mod why;
 use std::net::IpAddr;
 
 use hickory_proto::op::{MessageType, Metadata, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, Record, RecordType};
+use hickory_proto::rr::rdata::HTTPS;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use serde::{Deserialize, Serialize};
 
 use super::handler::{Handler, View};
 use super::line::{rcode, shown};
 use super::message::{Asked, ClientEdns, Draft, ede};
 use super::truth::Truth;
-use super::{pipeline, shape};
+use super::{pipeline, shape, svcb};
 use crate::resolve::{Answer, ExtendedError, ResolveError};
 use why::{aaaa, known_here, known_outside, steering, why};
 
@@ -261,7 +262,10 @@ fn the_answer(asked: &Asked, draft: Draft, why: String) -> Told {
 }
 
 fn record(record: &Record) -> ShownRecord {
-    let data = record.data.to_string();
+    let data = match &record.data {
+        RData::HTTPS(HTTPS(binding)) | RData::SVCB(binding) => svcb::presentation(binding),
+        data => data.to_string(),
+    };
     ShownRecord {
         name: shown(&record.name),
         ttl: record.ttl,
@@ -306,12 +310,13 @@ mod tests {
     ];
 
     fn handler(config: &Config) -> Handler<World> {
+        handler_of(config, World::new(ZONE))
+    }
+
+    fn handler_of(config: &Config, world: World) -> Handler<World> {
         let zone = "$TTL 1h\n@ SOA gate hostmaster 1 1h 15m 1w 1m\n@ NS gate\ngate A 192.168.1.2\n";
         let zones = Zones::from_text(&[("home.arpa", zone)]).unwrap();
-        Handler::new(
-            view(config, zones, World::new(ZONE)),
-            Arc::new(Metrics::new()),
-        )
+        Handler::new(view(config, zones, world), Arc::new(Metrics::new()))
     }
 
     async fn explained(config: &Config, owner: &str, record_type: RecordType) -> Explanation {
@@ -385,6 +390,17 @@ mod tests {
             evil.truth[0].why.contains("192.168.1.1 is private"),
             "{evil:#?}"
         );
+    }
+
+    #[tokio::test]
+    async fn service_bindings_are_shown_as_master_files_have_them() {
+        let line = "both.example. HTTPS 1 . alpn=h2,h3 port=8443";
+        let world = World::new(&[line]);
+        let told = handler_of(&config(Mode::Off, Names::All), world)
+            .explain(&name("both.example."), Some(RecordType::HTTPS), None)
+            .await;
+        let shown = &told.answers[0].records[0];
+        assert_eq!(shown.data, "1 . alpn=h2,h3 port=8443", "{told:#?}");
     }
 
     #[tokio::test]

@@ -141,6 +141,66 @@ pub(super) fn host_of(name: &Name) -> Name {
     name.trim_to(name.iter().count().saturating_sub(attributes))
 }
 
+/// In the form of master files (RFC 9460 section 2.1); hickory's own ends lists with a comma and quotes what is not text.
+pub(super) fn presentation(binding: &SVCB) -> String {
+    let mut text = format!("{} {}", binding.svc_priority, binding.target_name);
+    for (key, value) in &binding.svc_params {
+        text.push(' ');
+        text.push_str(&key_text(*key));
+        let value = match value {
+            SvcParamValue::Mandatory(keys) => list(keys.0.iter().map(|key| key_text(*key))),
+            SvcParamValue::Alpn(protocols) => {
+                // A comma within an item is escaped, and that escaped again as a character string (appendix A.1).
+                let item = |id: &String| {
+                    let id = id.replace('\\', "\\\\").replace(',', "\\,");
+                    escaped(id.as_bytes())
+                };
+                list(protocols.0.iter().map(item))
+            }
+            SvcParamValue::NoDefaultAlpn => continue,
+            SvcParamValue::Port(port) => port.to_string(),
+            SvcParamValue::Ipv4Hint(hint) => list(hint.0.iter().map(|a| a.0.to_string())),
+            SvcParamValue::Ipv6Hint(hint) => list(hint.0.iter().map(|a| a.0.to_string())),
+            SvcParamValue::EchConfigList(ech) => ech.to_string().replace('"', ""),
+            SvcParamValue::Unknown(octets) if octets.0.is_empty() => continue,
+            SvcParamValue::Unknown(octets) => escaped(&octets.0),
+        };
+        text.push('=');
+        text.push_str(&value);
+    }
+    text
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(",")
+}
+
+fn key_text(key: SvcParamKey) -> String {
+    match key {
+        SvcParamKey::Key(number) | SvcParamKey::Unknown(number) => format!("key{number}"),
+        key => key.to_string(),
+    }
+}
+
+/// Octets as a character string (RFC 1035 section 5.1), quoted where it must be.
+fn escaped(octets: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for &octet in octets {
+        match octet {
+            b'"' | b'\\' => text.extend(['\\', char::from(octet)]),
+            b' '..=b'~' => text.push(char::from(octet)),
+            // Writing into a string does not fail.
+            _ => write!(text, "\\{octet:03}").unwrap_or_default(),
+        }
+    }
+    let plain = |octet: &u8| octet.is_ascii_graphic() && !b"();".contains(octet);
+    if octets.iter().all(plain) && !octets.is_empty() {
+        return text;
+    }
+    format!("\"{text}\"")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +227,42 @@ mod tests {
             assert_eq!(record.ttl, 60);
             record.data.to_string()
         })
+    }
+
+    #[test]
+    fn the_presentation_is_that_of_master_files() {
+        for text in [
+            "0 other.example.",
+            "1 .",
+            "1 . mandatory=alpn,ipv4hint alpn=h2,http/1.1 no-default-alpn port=8443 ipv4hint=192.0.2.1,192.0.2.2 \
+             ech=AEX+DQ== ipv6hint=2001:db8::1,2001:db8::2",
+            "16 a.example. alpn=h3 key65400=x",
+        ] {
+            let RData::HTTPS(HTTPS(binding)) = https(text).data else {
+                panic!("{text}");
+            };
+            assert_eq!(presentation(&binding), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_escaped() {
+        use hickory_proto::rr::rdata::svcb::Unknown;
+        let octets = |octets: &[u8]| SvcParamValue::Unknown(Unknown(octets.to_vec()));
+        let key = SvcParamKey::Key;
+        let params = vec![
+            (
+                SvcParamKey::Alpn,
+                SvcParamValue::Alpn(Alpn(vec!["f\\oo,bar".to_owned(), "h2".to_owned()])),
+            ),
+            (key(7), octets(b"/dns-query{?dns}")),
+            (key(667), octets(b"hello\xd2qoo \"\x1b")),
+            (SvcParamKey::Unknown(65_400), octets(b"")),
+        ];
+        let binding = SVCB::new(1, Name::root(), params);
+        // The first is the one of RFC 9460 appendix D.2, figure 10.
+        let expected = r#"1 . alpn=f\\\\oo\\,bar,h2 key7=/dns-query{?dns} key667="hello\210qoo \"\027" key65400"#;
+        assert_eq!(presentation(&binding), expected);
     }
 
     #[test]
