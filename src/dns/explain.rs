@@ -393,6 +393,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_does_not_hold_is_told_apart_from_what_nobody_answered() {
+        let bogus = ResolveError::Bogus {
+            code: 7,
+            text: "the signature over both.example. A has\u{1b} expired".to_owned(),
+        };
+        for (error, why) in [
+            (
+                bogus,
+                "what upstreams say of it does not hold (DNSSEC): the signature over both.example. A has\\u{1b} expired",
+            ),
+            (ResolveError::Timeout, "no upstream gave an answer"),
+        ] {
+            let world = World::new(ZONE).broken("both.example.", RecordType::A, error);
+            let told = handler_of(&config(Mode::Off, Names::All), world)
+                .explain(&name("both.example."), Some(RecordType::A), None)
+                .await;
+            assert_eq!(told.answers[0].why, why, "{told:#?}");
+        }
+    }
+
+    #[tokio::test]
     async fn service_bindings_are_shown_as_master_files_have_them() {
         let line = "both.example. HTTPS 1 . alpn=h2,h3 port=8443";
         let world = World::new(&[line]);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
 
-use super::Decision;
+use super::{Decision, visible};
 use crate::config::{Aaaa, Rule, RuleSteer};
 use crate::dns::{
     handler::View,
@@ -223,7 +223,17 @@ pub(super) fn why<T>(
         "failed" if known_by_us => {
             format!("told by {known_by}, but its aliases do not end in an answer")
         }
-        "failed" => "no upstream gave an answer".to_owned(),
+        "failed" => match draft
+            .extended_errors
+            .iter()
+            .find(|error| is_bogus(error.code))
+        {
+            Some(error) => format!(
+                "what upstreams say of it does not hold (DNSSEC): {}",
+                error.text.chars().flat_map(visible).collect::<String>()
+            ),
+            None => "no upstream gave an answer".to_owned(),
+        },
         _ if draft.rcode == ResponseCode::NXDomain => "there is no such name".to_owned(),
         _ if matches!(
             record_type,
@@ -248,4 +258,9 @@ pub(super) fn why<T>(
         }
         _ => "told as it is".to_owned(),
     }
+}
+
+/// Whether an Extended DNS Error is about validation (RFC 8914 sections 4.2, 4.3, and 4.6 to 4.13).
+fn is_bogus(code: u16) -> bool {
+    matches!(code, 1 | 2 | 5..=12 | 25 | 27)
 }
