@@ -5,6 +5,7 @@
 //! | `localhost` and below | 127.0.0.1, ::1 | RFC 6761 section 6.3 |
 //! | `invalid`, `test`, `onion`, `local` and below | NXDOMAIN | RFC 6761, 7686, 6762 |
 //! | `home.arpa`, private reverse zones | NXDOMAIN; SOA and NS at the apex | RFC 8375, 6303, 7793 |
+//! | the reverse names of 127.0.0.1 and ::1 | PTR `localhost` | as hosts files and other servers have it |
 //! | `ipv4only.arpa` | 192.0.0.170 and .171, no AAAA | RFC 8880: there is no NAT64 here |
 //! | `use-application-dns.net`, `mask.icloud.com`, `mask-h2.icloud.com` | NXDOMAIN | canaries: the LAN's DNS is to be used |
 //! | `resolver.arpa` and below | NODATA, but for `designated` | RFC 9462 section 6.4 |
@@ -22,7 +23,7 @@
 
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::LazyLock,
 };
 
@@ -30,7 +31,7 @@ use hickory_proto::{
     op::ResponseCode,
     rr::{
         Name, RData, Record, RecordType,
-        rdata::{A, AAAA, NS, SOA},
+        rdata::{A, AAAA, NS, PTR, SOA},
     },
 };
 
@@ -159,6 +160,14 @@ static TABLE: LazyLock<HashMap<Box<[u8]>, Row>> = LazyLock::new(|| {
         .collect()
 });
 
+/// The reverse names of the loopback addresses.
+static LOOPBACK: LazyLock<[Name; 2]> = LazyLock::new(|| {
+    [
+        Name::from(IpAddr::from(Ipv4Addr::LOCALHOST)),
+        Name::from(IpAddr::from(Ipv6Addr::LOCALHOST)),
+    ]
+});
+
 /// The row of the closest name at or above, and whether it is the name itself.
 fn row(name: &Name) -> Option<(&'static Row, bool)> {
     let key = Key::of(name);
@@ -226,6 +235,13 @@ pub(super) fn answer(
             &[Ipv4Addr::new(192, 0, 0, 170), Ipv4Addr::new(192, 0, 0, 171)],
             None,
         ),
+        // Of the two zones that the loopback addresses lie in, one is no more than the name itself.
+        Special::EmptyZone if record_type == RecordType::PTR && LOOPBACK.contains(&owner) => {
+            vec![RData::PTR(PTR(server()))]
+        }
+        Special::EmptyZone if !at_apex && LOOPBACK.iter().any(|one| owner.zone_of(one)) => {
+            Vec::new()
+        }
         Special::EmptyZone if at_apex => match record_type {
             RecordType::SOA | RecordType::ANY => vec![soa(special.ttl())],
             RecordType::NS => vec![RData::NS(NS(server()))],
@@ -352,6 +368,32 @@ mod tests {
                 "1.1.127.100.in-addr.arpa.",
                 T::PTR,
                 "NXDOMAIN 127.100.in-addr.arpa. 10800",
+            ),
+            ("1.0.0.127.in-addr.arpa.", T::PTR, "localhost."),
+            (
+                "1.0.0.127.in-addr.arpa.",
+                T::A,
+                "NODATA 127.in-addr.arpa. 10800",
+            ),
+            (
+                "0.127.in-addr.arpa.",
+                T::PTR,
+                "NODATA 127.in-addr.arpa. 10800",
+            ),
+            (
+                "2.0.0.127.in-addr.arpa.",
+                T::PTR,
+                "NXDOMAIN 127.in-addr.arpa. 10800",
+            ),
+            (
+                "1.1.0.0.127.in-addr.arpa.",
+                T::PTR,
+                "NXDOMAIN 127.in-addr.arpa. 10800",
+            ),
+            (
+                "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",
+                T::PTR,
+                "localhost.",
             ),
             ("1.d.f.ip6.arpa.", T::PTR, "NXDOMAIN d.f.ip6.arpa. 10800"),
         ];
