@@ -464,7 +464,7 @@ mod tests {
             ),
             (
                 "www.test.invalid.",
-                "the list of special names: never looked up outside (RFC 6761, 6762, 7686)",
+                "the list of special names: never looked up outside (RFC 6761, 6762, 7686; internal: ICANN)",
             ),
             ("other.", "upstreams: the name is not one of ours"),
         ] {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `localhost` and below | 127.0.0.1, ::1 | RFC 6761 section 6.3 |
 //! | `invalid`, `test`, `onion`, `local` and below | NXDOMAIN | RFC 6761, 7686, 6762 |
+//! | `internal` and below | NXDOMAIN | kept by ICANN for private use, so nobody outside knows it |
 //! | `home.arpa`, private reverse zones | NXDOMAIN; SOA and NS at the apex | RFC 8375, 6303, 7793 |
 //! | the reverse names of 127.0.0.1 and ::1 | PTR `localhost` | as hosts files and other servers have it |
 //! | `ipv4only.arpa` | 192.0.0.170 and .171, no AAAA | RFC 8880: there is no NAT64 here |
@@ -106,6 +107,7 @@ const NAMES: &[(&str, Special)] = &[
     ("test.", Special::NxDomain),
     ("onion.", Special::NxDomain),
     ("local.", Special::NxDomain),
+    ("internal.", Special::NxDomain),
     ("home.arpa.", Special::EmptyZone),
     ("ipv4only.arpa.", Special::Ipv4Only),
     ("use-application-dns.net.", Special::Canary),
@@ -395,6 +397,7 @@ mod tests {
                 T::PTR,
                 "localhost.",
             ),
+            ("nas.internal.", T::A, "NXDOMAIN internal. 10800"),
             ("1.d.f.ip6.arpa.", T::PTR, "NXDOMAIN d.f.ip6.arpa. 10800"),
         ];
         for &(text, record_type, expected) in table {

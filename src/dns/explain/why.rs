@@ -51,7 +51,7 @@ pub(super) fn known_outside<T>(view: &View<T>, name: &Name) -> String {
 fn meaning(special: Special) -> &'static str {
     match special {
         Special::LocalAddress => "the machine that asks, itself",
-        Special::NxDomain => "never looked up outside (RFC 6761, 6762, 7686)",
+        Special::NxDomain => "never looked up outside (RFC 6761, 6762, 7686; internal: ICANN)",
         Special::EmptyZone => "private, and no local zone serves it (RFC 6303, 8375)",
         Special::Ipv4Only => "says that there is no NAT64 here (RFC 8880)",
         Special::Canary => {
