@@ -55,7 +55,7 @@ pub struct Dialer {
 /// A connection to an origin.
 #[derive(Debug)]
 pub struct Dialed {
-    /// The connection, prepared (no delay, keepalive).
+    /// The connection, prepared (no delay).
     pub stream: TcpStream,
     /// The address reached.
     pub address: SocketAddr,

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::handler::{Handler, Transport};
 use super::in_flight::Place;
 use super::truth::Truth;
-use crate::net::{ClientAddr, accept_loop, prepare_stream};
+use crate::net::{ClientAddr, accept_loop};
 use crate::telemetry::RefusalLabels;
 
 /// Questions of one connection in flight; it is not read further while that many are.
@@ -68,16 +68,13 @@ pub(super) async fn serve<T: Truth>(
                     let metrics = handler.metrics();
                     metrics.dns_connections.inc();
                     let idle = handler.limits().tcp_idle_timeout;
-                    let serve = async {
-                        prepare_stream(&stream)?;
-                        match transport {
-                            Transport::Tls => tls(&handler, stream, client, idle, &stop).await,
-                            Transport::Udp | Transport::Tcp => {
-                                connection(&handler, stream, client, transport, idle, &stop).await
-                            }
+                    let served = match transport {
+                        Transport::Tls => tls(&handler, stream, client, idle, &stop).await,
+                        Transport::Udp | Transport::Tcp => {
+                            connection(&handler, stream, client, transport, idle, &stop).await
                         }
                     };
-                    if let Err(error) = serve.await {
+                    if let Err(error) = served {
                         tracing::debug!(%client, %error, "a DNS connection ended");
                     }
                     metrics.dns_connections.dec();

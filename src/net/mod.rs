@@ -14,6 +14,8 @@ pub use acl::{Acl, embedded_v4, special_purpose};
 pub use addr::{ClientAddr, Family, Host, HostError, ListenAddr, Target};
 pub use admission::{Admission, Seat};
 pub use interfaces::{Interfaces, InterfacesError};
-pub use options::{PairError, bind_pair, bind_tcp, bind_udp, prepare_stream, unacknowledged};
+pub use options::{
+    PairError, bind_pair, bind_tcp, bind_udp, keep_alive, prepare_stream, unacknowledged,
+};
 pub use prefixed::Prefixed;
 pub use tcp::{accept_loop, broken};

@@ -14,10 +14,16 @@ const BACKLOG: i32 = 1024;
 /// Room for bursts of queries while the loop is busy, in bytes; the kernel caps it at `rmem_max`.
 const UDP_RECEIVE_BUFFER: usize = 1 << 20;
 
+/// When a silent peer is asked whether it is there, and how often from then on.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(300))
+    .with_interval(Duration::from_secs(60));
+
 /// How often a free port is looked for that UDP and TCP can share.
 const PORT_TRIES: usize = 32;
 
-/// A listening TCP socket, non-blocking; an IPv6 one takes IPv6 only.
+/// A listening TCP socket, non-blocking; an IPv6 one takes IPv6 only. The kernel gives its options to the connections
+/// accepted from it: they are prepared as by [`prepare_stream`] and [`keep_alive`] without a call for each.
 ///
 /// # Errors
 ///
@@ -32,6 +38,8 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     only_v6(&socket, address)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -106,17 +114,23 @@ fn only_v6(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends small writes at once (a relay must not wait for more), and finds out when the peer's machine is gone.
+/// Sends small writes at once: a relay must not wait for more.
 ///
 /// # Errors
 ///
 /// What the system says; the connection has then usually ended.
 pub fn prepare_stream(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(300))
-        .with_interval(Duration::from_secs(60));
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    stream.set_nodelay(true)
+}
+
+/// Finds out when the machine of a silent peer is gone. For connections that were made and not accepted, once they have
+/// lasted: most do not, and it takes three calls.
+///
+/// # Errors
+///
+/// What the system says; the connection has then usually ended.
+pub fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE)
 }
 
 sockopt_impl!(
@@ -146,6 +160,22 @@ mod tests {
     fn udp_and_tcp_share_the_free_port() {
         let (udp, tcp) = bind_pair("127.0.0.1:0".parse().unwrap()).unwrap();
         assert_eq!(udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+    }
+
+    #[test]
+    fn an_accepted_connection_is_prepared_by_its_listener() {
+        let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        let often = (
+            socket.tcp_keepalive_time().unwrap(),
+            socket.tcp_keepalive_interval().unwrap(),
+        );
+        assert_eq!(often, (Duration::from_secs(300), Duration::from_secs(60)));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use self::http::Pool;
 use self::seam::{Carry, Dial};
 use crate::config;
 use crate::dial::Dialer;
-use crate::net::{Acl, Admission, ClientAddr, Host, Prefixed, Seat, accept_loop, prepare_stream};
+use crate::net::{Acl, Admission, ClientAddr, Host, Prefixed, Seat, accept_loop};
 use crate::relay::Relay;
 use crate::telemetry::{Metrics, RefusalLabels};
 
@@ -223,10 +223,6 @@ impl Proxy {
             self.refuse(&stream, client, "per-client");
             return None;
         };
-        if let Err(error) = prepare_stream(&stream) {
-            tracing::debug!(%client, %error, "the connection ended before it began");
-            return None;
-        }
         Some(Admitted {
             stream,
             client,

@@ -21,10 +21,10 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::net::unacknowledged;
+use crate::net::{keep_alive, unacknowledged};
 use crate::telemetry::{Metrics, Side};
 
-use direction::{Direction, Ends};
+use direction::Direction;
 use pipes::Pipes;
 
 /// Pipes open at once. A direction that finds none left copies on.
@@ -32,6 +32,9 @@ const MOST_PIPES: usize = 256;
 
 /// How often the idle timeout looks, per timeout: a session is ended at most an eighth too late.
 const IDLE_LOOKS: u32 = 8;
+
+/// When a session has lasted: not later than this, it is asked of its origin whether it is there.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
 
 /// How often a side is asked whether it has everything: at first, and at most.
 const SETTLE_LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
@@ -104,9 +107,12 @@ impl Relay {
             biased;
             () = stop.cancelled() => Ended::Cut,
             ended = self.both(up, down) => ended,
-            () = silence(idle, || {
-                sent.load(Ordering::Relaxed).wrapping_add(received.load(Ordering::Relaxed))
-            }) => Ended::Idle,
+            () = silence(
+                idle,
+                || sent.load(Ordering::Relaxed).wrapping_add(received.load(Ordering::Relaxed)),
+                // Only fails on a connection that is gone already.
+                || drop(keep_alive(&origin)),
+            ) => Ended::Idle,
         };
         if !matches!(ended, Ended::Closed) {
             for stream in [&client, &origin] {
@@ -133,7 +139,7 @@ impl Relay {
                 (_, true) => Some(&down.ends),
                 _ => None,
             }
-            .map(Ends::clone);
+            .cloned();
             let carrying = poll_fn(|cx| {
                 // They share the turn of their task: whoever is first may leave nothing of it.
                 down_first = !down_first;
@@ -203,19 +209,27 @@ async fn settled(stream: &TcpStream) {
 }
 
 /// Ends when `carried` has not changed for `idle`. It looks now and then: a timer set anew at each read would cost
-/// more than the read.
-async fn silence(idle: Duration, carried: impl Fn() -> u64) {
+/// more than the read. A session that is there at the first look has `lasted`.
+async fn silence(idle: Duration, carried: impl Fn() -> u64, lasted: impl FnOnce()) {
     let look = (idle / IDLE_LOOKS).max(Duration::from_millis(1));
+    let first = look.min(FIRST_LOOK);
     let mut seen = carried();
+    tokio::time::sleep(first).await;
+    lasted();
+    let mut slept = first;
     let mut quiet = Duration::ZERO;
-    while quiet < idle {
-        tokio::time::sleep(look).await;
+    loop {
         let now = carried();
         quiet = if now == seen {
-            quiet.saturating_add(look)
+            quiet.saturating_add(slept)
         } else {
             Duration::ZERO
         };
+        if quiet >= idle {
+            return;
+        }
         seen = now;
+        tokio::time::sleep(look).await;
+        slept = look;
     }
 }

@@ -448,7 +448,7 @@ async fn silence_in_both_directions_ends_the_session() {
 async fn bytes_in_either_direction_put_the_silence_off() {
     let idle = Duration::from_secs(80);
     let carried = AtomicU64::new(0);
-    let silence = silence(idle, || carried.load(Ordering::Relaxed));
+    let silence = silence(idle, || carried.load(Ordering::Relaxed), || ());
     tokio::pin!(silence);
     let begun = now();
     for _ in 0..10 {
@@ -462,6 +462,25 @@ async fn bytes_in_either_direction_put_the_silence_off() {
     silence.await;
     let quiet = begun.elapsed().saturating_sub(Duration::from_secs(9 * 70));
     assert!(quiet >= idle && quiet <= idle * 9 / 8, "{quiet:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_lasts_asks_whether_its_origin_is_there() {
+    let (client, _far_client) = pair().await;
+    let (origin, _far_origin) = pair().await;
+    let asks = SockRef::from(&origin).try_clone().unwrap();
+    let stop = CancellationToken::new();
+    let relay = relay(MOST_PIPES);
+    let session = relay.run(client, origin, LONG, &stop);
+    tokio::pin!(session);
+    tokio::select! {
+        _ = &mut session => panic!("ended"),
+        () = tokio::time::sleep(FIRST_LOOK / 2) => assert!(!asks.keepalive().unwrap()),
+    }
+    tokio::select! {
+        _ = &mut session => panic!("ended"),
+        () = tokio::time::sleep(FIRST_LOOK) => assert!(asks.keepalive().unwrap()),
+    }
 }
 
 #[tokio::test]

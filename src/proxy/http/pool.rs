@@ -24,7 +24,7 @@ use super::super::seam::Dial;
 use super::super::session::Reached;
 use super::SMALLEST_HEAD;
 use super::body::Sent;
-use crate::net::Target;
+use crate::net::{Target, keep_alive};
 use crate::telemetry::{Side, chain};
 
 /// How long a connection to an origin is kept for the next request.
@@ -101,6 +101,8 @@ impl Pool {
 
     async fn open(&self, target: &Target) -> Result<Box<Link>, Failure> {
         let dialed = self.dial.dial(target).await?;
+        // The connection may end at any time; whoever uses it will find out.
+        keep_alive(&dialed.stream).ok();
         let reached = Reached::from(&dialed);
         let handshake = self.builder.handshake(TokioIo::new(dialed.stream));
         let (asking, connection) = handshake.await.map_err(|error| {
