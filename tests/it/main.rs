@@ -12,6 +12,7 @@ mod support;
 mod admin;
 mod check;
 mod connect;
+mod crowds;
 mod differential;
 mod dns_cache;
 mod dns_flood;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -183,8 +183,14 @@ impl Gate {
 
     /// How many files and sockets it has open.
     pub(crate) fn open_files(&self) -> usize {
-        let path = format!("/proc/{}/fd", self.child.id());
-        fs::read_dir(path).expect("the program is there").count()
+        fs::read_dir(self.descriptors())
+            .expect("the program is there")
+            .count()
+    }
+
+    /// The folder in which the kernel tells what it has open.
+    pub(crate) fn descriptors(&self) -> PathBuf {
+        format!("/proc/{}/fd", self.child.id()).into()
     }
 
     /// The value of a metric without labels, asked of the admin listener.
