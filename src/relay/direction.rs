@@ -16,7 +16,7 @@ use crate::net::broken;
 use crate::telemetry::{Metrics, Side};
 
 use super::copy::{self, Copied};
-use super::pipes::{Lent, Pipes};
+use super::pipes::{BULK_ROOM, HUGE_ROOM, Lent, Pipes};
 use super::splice::{self, Spliced};
 
 /// Bytes carried by copying before a pipe is worth its system calls.
@@ -24,6 +24,9 @@ const SPLICE_AFTER: u64 = 64 * 1024;
 
 /// Bytes after which a direction is bulk and gets a bigger pipe.
 const BULK_AFTER: u64 = 1024 * 1024;
+
+/// Bytes after which it is huge, and gets one of the few pipes that are bigger still.
+const HUGE_AFTER: u64 = 16 * 1024 * 1024;
 
 /// Bytes at once below which a pipe is not worth its system calls: three for a message, where copying needs two.
 const LITTLE: usize = 16 * 1024;
@@ -207,7 +210,11 @@ impl<'a> Direction<'a> {
         if !self.splices || self.chatty || carried < SPLICE_AFTER {
             return None;
         }
-        let pipe = pipes.lend(carried >= BULK_AFTER);
+        let pipe = pipes.lend(match carried {
+            HUGE_AFTER.. => HUGE_ROOM,
+            BULK_AFTER.. => BULK_ROOM,
+            _ => 0,
+        });
         if pipe.is_none() {
             metrics.relay_without_pipe.inc();
         } else if !self.spliced {

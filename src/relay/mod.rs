@@ -25,10 +25,7 @@ use crate::net::{keep_alive, unacknowledged};
 use crate::telemetry::{Metrics, Side};
 
 use direction::Direction;
-use pipes::Pipes;
-
-/// Pipes open at once. A direction that finds none left copies on.
-const MOST_PIPES: usize = 256;
+use pipes::{MOST_PIPES, Pipes};
 
 /// How often the idle timeout looks, per timeout: a session is ended at most an eighth too late.
 const IDLE_LOOKS: u32 = 8;

@@ -6,9 +6,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 
-/// Room in a pipe for a flow that has proven big. 256 of them are 64 MiB, which is what Linux lets one user have
-/// (`pipe-user-pages-soft`); beyond it the kernel refuses, and the pipe stays as it is.
+/// Room in a pipe for a flow that has proven big.
 pub(super) const BULK_ROOM: usize = 256 * 1024;
+
+/// Room in a pipe for a flow that has proven huge: a quarter of the system calls, and of the times it waits for its turn.
+pub(super) const HUGE_ROOM: usize = 1024 * 1024;
+
+/// Pipes with that room at once. With them, [`MOST_PIPES`] are 64 MiB, which is what Linux lets one user have
+/// (`pipe-user-pages-soft`); beyond it the kernel refuses to make a pipe bigger, and makes new ones small.
+const MOST_HUGE: usize = 16;
+
+/// Pipes open at once. A direction that finds none left copies on.
+pub(super) const MOST_PIPES: usize = 208;
 
 /// Pipes kept for later; beyond it a pipe that comes back is closed, so that a busy hour does not hold descriptors
 /// for ever.
@@ -26,6 +35,8 @@ struct State {
     free: Vec<Pipe>,
     /// Free ones and lent ones.
     open: usize,
+    /// Those of them that were made huge.
+    huge: usize,
 }
 
 #[derive(Debug)]
@@ -33,8 +44,8 @@ struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     room: usize,
-    /// Growing was tried: it is not tried twice.
-    grown: bool,
+    /// The room that was asked for: what the kernel did not give is not asked for twice.
+    asked: usize,
 }
 
 /// A pipe lent to one direction of one session. It goes back when dropped empty, and is closed when it is not: its
@@ -56,12 +67,17 @@ impl Pipes {
         }
     }
 
-    /// An empty pipe; with room for `bulk` where the kernel allows. `None` at the bound or without descriptors.
-    pub(super) fn lend(&self, bulk: bool) -> Option<Lent<'_>> {
-        let mut pipe = self.free_or_new()?;
-        if bulk && !pipe.grown {
-            pipe.grown = true;
-            if let Ok(room) = fcntl_setpipe_size(&pipe.write, BULK_ROOM) {
+    /// An empty pipe; with `room` where the kernel allows. `None` at the bound or without descriptors.
+    pub(super) fn lend(&self, room: usize) -> Option<Lent<'_>> {
+        let mut pipe = self.free_or_new(room)?;
+        let room = if room > BULK_ROOM && pipe.asked <= BULK_ROOM && !self.may_be_huge() {
+            BULK_ROOM
+        } else {
+            room
+        };
+        if room > pipe.asked {
+            pipe.asked = room;
+            if let Ok(room) = fcntl_setpipe_size(&pipe.write, room) {
                 pipe.room = room;
             }
         }
@@ -72,11 +88,28 @@ impl Pipes {
         })
     }
 
-    fn free_or_new(&self) -> Option<Pipe> {
+    fn may_be_huge(&self) -> bool {
+        let mut state = self.state();
+        let may = state.huge < MOST_HUGE;
+        state.huge += usize::from(may);
+        may
+    }
+
+    fn free_or_new(&self, room: usize) -> Option<Pipe> {
         {
             let mut state = self.state();
-            if let Some(pipe) = state.free.pop() {
-                return Some(pipe);
+            // The big ones are left to those that need them.
+            let distance = |pipe: &Pipe| pipe.asked.abs_diff(room);
+            let mut free = state.free.iter().enumerate().rev();
+            let nearest = free
+                .find(|(_, pipe)| distance(pipe) == 0)
+                .or_else(|| {
+                    let free = state.free.iter().enumerate();
+                    free.min_by_key(|(_, pipe)| distance(pipe))
+                })
+                .map(|(place, _)| place);
+            if let Some(place) = nearest {
+                return Some(state.free.swap_remove(place));
             }
             if state.open >= self.most {
                 return None;
@@ -100,6 +133,7 @@ impl Pipes {
             state.free.push(pipe);
         } else {
             state.open -= 1;
+            state.huge -= usize::from(pipe.asked > BULK_ROOM);
         }
     }
 
@@ -124,7 +158,7 @@ impl Pipe {
             read,
             write,
             room,
-            grown: false,
+            asked: 0,
         })
     }
 }
@@ -153,12 +187,12 @@ mod tests {
     #[test]
     fn the_pool_does_not_grow_past_its_bound() {
         let pool = Pipes::new(2);
-        let first = pool.lend(false).unwrap();
-        let second = pool.lend(true).unwrap();
-        assert!(pool.lend(false).is_none());
+        let first = pool.lend(0).unwrap();
+        let second = pool.lend(BULK_ROOM).unwrap();
+        assert!(pool.lend(0).is_none());
         drop(first);
         assert_eq!(pool.count(), (2, 1));
-        let third = pool.lend(false).unwrap();
+        let third = pool.lend(0).unwrap();
         assert_eq!(pool.count(), (2, 0));
         drop((second, third));
         assert_eq!(pool.count(), (2, 2));
@@ -167,17 +201,39 @@ mod tests {
     #[test]
     fn a_pipe_with_bytes_in_it_is_closed() {
         let pool = Pipes::new(1);
-        let mut lent = pool.lend(false).unwrap();
+        let mut lent = pool.lend(0).unwrap();
         lent.held = 1;
         drop(lent);
         assert_eq!(pool.count(), (0, 0));
-        assert!(pool.lend(false).is_some());
+        assert!(pool.lend(0).is_some());
+    }
+
+    #[test]
+    fn few_pipes_are_huge_and_those_who_need_it_get_them() {
+        let pool = Pipes::new(MOST_PIPES);
+        let huge: Vec<_> = (0..MOST_HUGE + 1)
+            .map(|_| pool.lend(HUGE_ROOM).unwrap())
+            .collect();
+        let asked = |lent: &Lent<'_>| lent.pipe.as_ref().unwrap().asked;
+        assert!(
+            huge[..MOST_HUGE]
+                .iter()
+                .all(|lent| asked(lent) == HUGE_ROOM)
+        );
+        assert_eq!(asked(&huge[MOST_HUGE]), BULK_ROOM);
+        drop(huge);
+        assert_eq!(asked(&pool.lend(BULK_ROOM).unwrap()), BULK_ROOM);
+        assert_eq!(asked(&pool.lend(HUGE_ROOM).unwrap()), HUGE_ROOM);
+        let mut dirty = pool.lend(HUGE_ROOM).unwrap();
+        dirty.held = 1;
+        drop(dirty);
+        assert_eq!(pool.state().huge, MOST_HUGE - 1);
     }
 
     #[test]
     fn pipes_kept_for_later_are_few() {
         let pool = Pipes::new(KEPT + 10);
-        let lent: Vec<_> = (0..KEPT + 10).map(|_| pool.lend(false).unwrap()).collect();
+        let lent: Vec<_> = (0..KEPT + 10).map(|_| pool.lend(0).unwrap()).collect();
         drop(lent);
         assert_eq!(pool.count(), (KEPT, KEPT));
     }
