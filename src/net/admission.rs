@@ -36,6 +36,15 @@ pub struct Seat {
     client: IpAddr,
 }
 
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// All together have taken it.
+    Total,
+    /// The client has its share.
+    Client,
+}
+
 impl Admission {
     /// Room for `most` connections, `most_per_client` of them for one client.
     pub fn new(most: usize, most_per_client: usize) -> Arc<Self> {
@@ -87,6 +96,14 @@ impl Admission {
         })
     }
 
+    /// As [`Self::enter`], and only where there is room in total: for what cannot be made to wait.
+    pub fn enter_if_room(self: &Arc<Self>, client: IpAddr) -> Result<Seat, Full> {
+        if !self.has_room() {
+            return Err(Full::Total);
+        }
+        self.enter(client).ok_or(Full::Client)
+    }
+
     fn has_room(&self) -> bool {
         let seats = self.seats();
         seats.taken < seats.most
@@ -134,6 +151,17 @@ mod tests {
 
     const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 1));
     const TWO: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 2));
+
+    #[test]
+    fn what_cannot_wait_is_told_which_limit_it_met() {
+        let admission = Admission::new(2, 1);
+        let _first = admission.enter_if_room(ONE).unwrap();
+        assert_eq!(admission.enter_if_room(ONE).unwrap_err(), Full::Client);
+        let second = admission.enter_if_room(TWO).unwrap();
+        assert_eq!(admission.enter_if_room(TWO).unwrap_err(), Full::Total);
+        drop(second);
+        assert!(admission.enter_if_room(TWO).is_ok());
+    }
 
     #[test]
     fn one_client_gets_its_limit_and_leaves_the_rest_to_others() {

@@ -233,11 +233,14 @@ impl Proxy {
 
     fn refuse(&self, stream: &TcpStream, client: ClientAddr, reason: &'static str) {
         tracing::debug!(%client, reason, "connection refused");
+        self.count_refusal(reason);
+        // Answered with RST: nothing of ours is left waiting for a peer that we do not want.
+        stream.set_zero_linger().ok();
+    }
+    fn count_refusal(&self, reason: &'static str) {
         self.metrics
             .sessions_refused
             .get_or_create(&RefusalLabels { reason })
             .inc();
-        // Answered with RST: nothing of ours is left waiting for a peer that we do not want.
-        stream.set_zero_linger().ok();
     }
 }

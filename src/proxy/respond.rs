@@ -28,6 +28,12 @@ pub(super) enum Kind {
     HeadTimeout,
     /// Another version of HTTP.
     Version,
+    /// An upgrade that we cannot carry.
+    Upgrade,
+    /// All sessions are taken.
+    Sessions,
+    /// The client has its share of the sessions.
+    ClientSessions,
     /// A transfer coding that we do not know.
     Coding,
     /// The request was here before.
@@ -145,6 +151,24 @@ impl Kind {
                 INTERNAL_ERROR,
                 "Use HTTP/1.1.",
             ),
+            Self::Upgrade => (
+                StatusCode::NOT_IMPLEMENTED,
+                "http_upgrade_failed",
+                INTERNAL_ERROR,
+                "Use CONNECT without :protocol, and speak it in the tunnel.",
+            ),
+            Self::Sessions => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                INTERNAL_ERROR,
+                "The gate is overloaded. Try again later, or raise proxy.max-sessions.",
+            ),
+            Self::ClientSessions => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "connection_limit_reached",
+                INTERNAL_ERROR,
+                "Close some of them, or raise proxy.max-sessions-per-client.",
+            ),
             Self::Coding => (
                 StatusCode::NOT_IMPLEMENTED,
                 "http_request_error",
@@ -237,7 +261,7 @@ impl Failure {
         self.kind.row().status
     }
 
-    fn body(&self) -> String {
+    pub(super) fn body(&self) -> String {
         let Row { status, hint, .. } = self.kind.row();
         format!("{status}\n\n{PSEUDONYM}: {}\n{hint}\n", self.text)
     }

@@ -207,7 +207,7 @@ async fn settled(stream: &TcpStream) {
 
 /// Ends when `carried` has not changed for `idle`. It looks now and then: a timer set anew at each read would cost
 /// more than the read. A session that is there at the first look has `lasted`.
-async fn silence(idle: Duration, carried: impl Fn() -> u64, lasted: impl FnOnce()) {
+pub async fn silence(idle: Duration, carried: impl Fn() -> u64, lasted: impl FnOnce()) {
     let look = (idle / IDLE_LOOKS).max(Duration::from_millis(1));
     let first = look.min(FIRST_LOOK);
     let mut seen = carried();

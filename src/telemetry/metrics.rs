@@ -146,7 +146,8 @@ impl From<Family> for FamilyLabels {
 /// Why a connection was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
-    /// `stranger` (outside `lan.networks`) or `per-client` (its sessions are used up).
+    /// `stranger` (outside `lan.networks`), `per-client` (its sessions are used up), or `total` (all are, for a stream of
+    /// HTTP/2).
     pub reason: &'static str,
 }
 

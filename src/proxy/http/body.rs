@@ -5,9 +5,10 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use ::h2::RecvStream;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
@@ -27,6 +28,7 @@ const CONTINUE: Duration = Duration::from_secs(1);
 enum Source {
     Nothing,
     Http1(Incoming),
+    Http2(RecvStream),
 }
 
 /// The body of a request.
@@ -98,6 +100,23 @@ impl Sent {
         }
     }
 
+    /// As [`Self::http1`].
+    pub(super) fn http2(
+        body: RecvStream,
+        bytes: &Arc<AtomicU64>,
+        activity: &Arc<AtomicU64>,
+    ) -> Self {
+        if body.is_end_stream() {
+            return Self::nothing();
+        }
+        Self {
+            source: Source::Http2(body),
+            bytes: Arc::clone(bytes),
+            activity: Arc::clone(activity),
+            held: None,
+        }
+    }
+
     /// Holds the body back until the origin wants it, or does not say.
     pub(super) fn hold(&mut self) -> Arc<Wanted> {
         let wanted = Arc::<Wanted>::default();
@@ -111,20 +130,21 @@ impl Sent {
 
 impl Body for Sent {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         if let Some(held) = &mut this.held {
-            std::task::ready!(held.poll(cx));
+            ready!(held.poll(cx));
             this.held = None;
         }
         let polled = match &mut this.source {
             Source::Nothing => return Poll::Ready(None),
-            Source::Http1(body) => Pin::new(body).poll_frame(cx),
+            Source::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Broken::from),
+            Source::Http2(body) => poll_stream(body, cx).map_err(Broken::from),
         };
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             this.bytes.fetch_add(length(frame), Ordering::Relaxed);
@@ -137,6 +157,7 @@ impl Body for Sent {
         match &self.source {
             Source::Nothing => true,
             Source::Http1(body) => body.is_end_stream(),
+            Source::Http2(body) => body.is_end_stream(),
         }
     }
 
@@ -144,8 +165,39 @@ impl Body for Sent {
         match &self.source {
             Source::Nothing => SizeHint::with_exact(0),
             Source::Http1(body) => body.size_hint(),
+            // What the request says of it was compared by HTTP/2 itself (RFC 9113 section 8.1.1).
+            Source::Http2(_) => SizeHint::default(),
         }
     }
+}
+
+/// Why the client's body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum Broken {
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    #[error("the stream broke")]
+    Http2(#[from] ::h2::Error),
+}
+
+fn poll_stream(
+    body: &mut RecvStream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, ::h2::Error>>> {
+    if let Some(data) = ready!(body.poll_data(cx)) {
+        return Poll::Ready(Some(data.map(|data| {
+            // Whoever takes a piece asks for no more before it is sent. This fails where the stream is reset, which is
+            // told with the next piece.
+            body.flow_control().release_capacity(data.len()).ok();
+            Frame::data(data)
+        })));
+    }
+    let trailers = ready!(body.poll_trailers(cx));
+    Poll::Ready(
+        trailers
+            .transpose()
+            .map(|trailers| trailers.map(Frame::trailers)),
+    )
 }
 
 /// The body of an answer, with which its session ends.
@@ -210,6 +262,8 @@ impl Body for Received {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.bytes = this.bytes.saturating_add(length(frame));
+                // Nothing comes after trailers, and whoever has them need not ask.
+                this.done = frame.is_trailers();
                 this.activity.fetch_add(1, Ordering::Relaxed);
             }
             Poll::Ready(Some(Err(error))) => this.error = Some(chain(error)),

@@ -1,87 +1,166 @@
-//! Requests in absolute-form (RFC 9112 section 3.2.2), passed on over pooled connections to their origins.
+//! Requests in absolute-form (RFC 9112 section 3.2.2), and those of HTTP/2, passed on over pooled connections to their
+//! origins.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderMap, UPGRADE};
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version, response};
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
 
 use super::super::respond::{Failure, Kind};
+use super::super::session::Session;
 use super::body::{End, Received, Sent};
 use super::headers::{ambiguity, expects_continue, is_coded, pass_on, upgrade, was_here};
-use super::pool::Link;
+use super::pool::{Link, Pool};
 use super::tunnel::Tunnel;
-use super::{Body, Connection, said};
+use super::{Body, Connection, Failed, said};
 use crate::net::{Host, Target};
 use crate::telemetry::{Inbound, Side};
 
-/// Answers one request with what its origin says.
-pub(super) async fn answer(connection: &Connection, request: Request<Incoming>) -> Response<Body> {
+/// Answers one request of HTTP/1.1 with what its origin says.
+pub(super) async fn answer(
+    connection: &Connection,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
     let session = connection.begin(Inbound::Forward);
     connection.proxy.metrics.http_requests.inc();
     let sent = Arc::new(AtomicU64::new(0));
-    let mut request = request;
     let upgrade = upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
     let request = request.map(|body| Sent::http1(body, &sent, &connection.activity));
-    let (target, request) = match rewritten(request) {
-        Ok(rewritten) => rewritten,
-        Err(failure) => {
-            session.failed(None, &failure);
+    let reply = ask(connection, request).await.and_then(|reply| {
+        if upgrade.is_none() {
+            reply.not_switched()?;
+        }
+        Ok(reply)
+    });
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(failed) => {
+            let (target, failure) = *failed;
+            session.failed(target.as_ref(), &failure);
             return said(&failure);
         }
     };
+    let Some(upgrade) = upgrade.filter(|_| reply.is_switched()) else {
+        return reply.answer(connection, session, sent).map(Either::Right);
+    };
+    let mut response = Response::new(Either::Left(Full::default()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().clone_from(reply.headers());
+    if let Some(protocol) = &reply.protocol {
+        response.headers_mut().insert(UPGRADE, protocol.clone());
+    }
+    let connected = HeaderValue::from_static("upgrade");
+    response.headers_mut().insert(CONNECTION, connected);
+    reply.tunnel(session).await.open(connection, upgrade);
+    response
+}
+
+/// What came of asking an origin.
+pub(super) struct Reply {
+    target: Target,
+    head: response::Parts,
+    body: Incoming,
+    link: Box<Link>,
+    pool: Arc<Pool>,
+    idle: Duration,
+    /// What the origin says it speaks from now on, or could.
+    protocol: Option<HeaderValue>,
+}
+
+/// Asks the origin that the request names. Of the failure only its session can tell.
+pub(super) async fn ask(connection: &Connection, request: Request<Sent>) -> Result<Reply, Failed> {
+    let (target, request) = rewritten(request).map_err(|failure| Box::new((None, failure)))?;
     tracing::debug!(client = %connection.client, method = %request.method(), %target, "request");
     let state = connection.proxy.live.load_full();
     let idle = state.settings.proxy.idle_timeout;
-    let asked = patient(state.pool.ask(&target, request), &connection.activity, idle);
-    let (answer, link) = match answered(connection.unless_gone(asked).await, &target) {
+    // Pinned where they are: each that takes the other by value would double its size.
+    let asked = {
+        let asking = pin!(state.pool.ask(&target, request));
+        let asking = pin!(patient(asking, &connection.activity, idle));
+        connection.unless_gone(asking).await
+    };
+    let (answer, link) = match answered(asked, &target) {
         Ok(answered) => answered,
-        Err(failure) => {
-            session.failed(Some(&target), &failure);
-            return said(&failure);
-        }
+        Err(failure) => return Err(Box::new((Some(target), failure))),
     };
     let (mut head, body) = answer.into_parts();
-    let protocol = head.headers.get(UPGRADE).cloned();
+    let protocol = head.headers.remove(UPGRADE);
     pass_on(&mut head.headers, head.version);
     head.version = Version::HTTP_11;
-    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+    Ok(Reply {
+        target,
+        head,
+        body,
+        link,
+        pool: Arc::clone(&state.pool),
+        idle,
+        protocol,
+    })
+}
+
+impl Reply {
+    /// Whether the connection speaks another protocol now.
+    pub(super) fn is_switched(&self) -> bool {
+        self.head.status == StatusCode::SWITCHING_PROTOCOLS
+    }
+
+    /// A failure where the connection speaks another protocol, although nobody asked for one.
+    pub(super) fn not_switched(&self) -> Result<(), Failed> {
+        if !self.is_switched() {
+            return Ok(());
+        }
+        let text = format!("{} switched protocols unasked", self.target);
+        let failure = Failure::new(Kind::ResponseBroken, Side::Origin, text);
+        Err(Box::new((Some(self.target.clone()), failure)))
+    }
+
+    /// The headers that are for the client.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// How long both sides may be silent.
+    pub(super) fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// The answer, with whose body the session ends.
+    pub(super) fn answer(
+        self,
+        connection: &Connection,
+        session: Session,
+        sent: Arc<AtomicU64>,
+    ) -> Response<Received> {
         let end = End {
             session,
-            target,
+            target: self.target,
             sent,
             cut: connection.proxy.cut.clone(),
         };
-        let pool = Arc::clone(&state.pool);
         let activity = Arc::clone(&connection.activity);
-        let body = Received::new(body, link, pool, activity, end);
-        return Response::from_parts(head, Either::Right(body));
+        let body = Received::new(self.body, self.link, self.pool, activity, end);
+        Response::from_parts(self.head, body)
     }
-    let (Some(upgrade), Some(protocol)) = (upgrade, protocol) else {
-        let text = format!("{target} switched protocols unasked");
-        let failure = Failure::new(Kind::ResponseBroken, Side::Origin, text);
-        session.failed(Some(&target), &failure);
-        return said(&failure);
-    };
-    head.headers.insert(UPGRADE, protocol);
-    head.headers
-        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    let reached = link.reached;
-    let (origin, said) = link.switched().await;
-    let tunnel = Tunnel {
-        session,
-        target,
-        reached,
-        origin,
-        said,
-        idle,
-    };
-    tunnel.open(connection, upgrade);
-    Response::from_parts(head, Either::Left(Full::default()))
+
+    /// The far end of a tunnel, where protocols were switched.
+    pub(super) async fn tunnel(self, session: Session) -> Tunnel {
+        let reached = self.link.reached;
+        let (origin, said) = self.link.switched().await;
+        Tunnel {
+            session,
+            target: self.target,
+            reached,
+            origin,
+            said,
+            idle: self.idle,
+        }
+    }
 }
 
 type Answered = (Response<Incoming>, Box<Link>);
@@ -165,14 +244,13 @@ fn rewritten(request: Request<Sent>) -> Result<(Target, Request<Sent>), Failure>
 
 /// Waits for the answer as long as something moves, and `None` once nothing did for `idle`.
 async fn patient<T>(
-    asked: impl Future<Output = T>,
+    mut asked: Pin<&mut impl Future<Output = T>>,
     activity: &AtomicU64,
     idle: Duration,
 ) -> Option<T> {
-    let mut asked = std::pin::pin!(asked);
     loop {
         let before = activity.load(Ordering::Relaxed);
-        if let Ok(answer) = tokio::time::timeout(idle, &mut asked).await {
+        if let Ok(answer) = tokio::time::timeout(idle, asked.as_mut()).await {
             return Some(answer);
         }
         if activity.load(Ordering::Relaxed) == before {

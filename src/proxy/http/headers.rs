@@ -37,10 +37,10 @@ pub(super) fn pass_on(headers: &mut HeaderMap, version: Version) {
     for name in listed.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
-    let received = if version == Version::HTTP_10 {
-        "1.0"
-    } else {
-        "1.1"
+    let received = match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2.0",
+        _ => "1.1",
     };
     if let Ok(value) = HeaderValue::try_from(format!("{received} {PSEUDONYM}")) {
         headers.append(VIA, value);

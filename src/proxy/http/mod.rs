@@ -1,10 +1,12 @@
-//! The forward proxy: clients that know that we are one (RFC 9110 section 3.7), over HTTP/1.1.
+//! The forward proxy: clients that know that we are one (RFC 9110 section 3.7), over HTTP/1.1 and HTTP/2.
 //!
 //! A connection may carry many requests; each is a session of its own.
 
 mod body;
 mod connect;
 mod forward;
+mod h2;
+mod h2_tunnel;
 mod headers;
 mod pool;
 mod tunnel;
@@ -14,6 +16,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HeaderMap, PROXY_AUTHORIZATION};
@@ -23,6 +26,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 
 use self::wire::{Watched, Wire};
 use super::auth::basic;
@@ -30,7 +34,7 @@ use super::farewell::farewell;
 use super::respond::{Failure, Kind};
 use super::session::{Session, unless_gone};
 use super::{Admitted, Proxy, Settings};
-use crate::net::{ClientAddr, Seat};
+use crate::net::{ClientAddr, Seat, Target};
 use crate::telemetry::{Inbound, chain};
 
 pub(super) use self::pool::Pool;
@@ -38,10 +42,16 @@ pub(super) use self::pool::Pool;
 /// hyper's own lower bound for its buffer.
 const SMALLEST_HEAD: usize = 8_192;
 
+/// How often to look whether the rest of a preface has come whose first bytes came alone.
+const PREFACE_LOOK: Duration = Duration::from_millis(5);
+
 /// Our own words, or those of an origin.
 type Body = Either<Full<Bytes>, body::Received>;
 
-/// One connection of a client.
+/// Why a session came to nothing, and where it wanted to go, as far as that is known.
+type Failed = Box<(Option<Target>, Failure)>;
+
+/// One connection of a client, or one stream of HTTP/2.
 struct Connection {
     proxy: Arc<Proxy>,
     client: ClientAddr,
@@ -63,6 +73,14 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     } = admitted;
     let settings = state.settings.clone();
     drop(state);
+    match begins_http2(&proxy, &stream, &settings).await {
+        None => return,
+        Some(true) => {
+            Box::pin(h2::serve(&proxy, client, stream, &settings)).await;
+            return drop(seat);
+        }
+        Some(false) => {}
+    }
     let wire = Watched::new(stream);
     let connection = Arc::new(Connection {
         proxy: Arc::clone(&proxy),
@@ -87,6 +105,33 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
         let words = failure.raw();
         let farewell = farewell(wire.stream, &words);
         proxy.cut.run_until_cancelled(farewell).await;
+    }
+}
+
+/// Whether the client begins with the preface of HTTP/2 (RFC 9113 section 3.4), whose method is reserved for it; `None`
+/// where it says nothing.
+async fn begins_http2(proxy: &Proxy, stream: &TcpStream, settings: &Settings) -> Option<bool> {
+    const METHOD: &[u8] = b"PRI";
+    let looking = async {
+        let mut start = [0; METHOD.len()];
+        loop {
+            let length = stream.peek(&mut start).await.ok()?;
+            let start = start.get(..length).unwrap_or_default();
+            if length == 0 || !METHOD.starts_with(start) {
+                return Some(false);
+            }
+            if length == METHOD.len() {
+                return Some(true);
+            }
+            // The kernel tells of the first bytes, and not again of more.
+            tokio::time::sleep(PREFACE_LOOK).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        begun = tokio::time::timeout(settings.proxy.sniff_timeout, looking) => begun.ok()?,
+        () = proxy.stop.cancelled() => None,
+        () = proxy.cut.cancelled() => None,
     }
 }
 
@@ -148,11 +193,6 @@ fn refusal(wire: &Watched, error: &hyper::Error) -> Option<Failure> {
         (
             Kind::HeadTooLarge,
             "the head of the request is too long".to_owned(),
-        )
-    } else if error.is_parse_version_h2() {
-        (
-            Kind::Version,
-            "the client began to speak HTTP/2 without TLS".to_owned(),
         )
     } else if error.is_parse() && wire.is_tls() {
         let text = "this is an HTTP proxy, and the client began TLS; enter the proxy as http://";

@@ -85,7 +85,7 @@ impl Pool {
         loop {
             let (mut link, used) = match self.take(target) {
                 Some(link) => (link, true),
-                None => (self.open(target).await?, false),
+                None => (Box::pin(self.open(target)).await?, false),
             };
             let again = used.then(|| repeated(&request)).flatten();
             let mut lost = match link.ask(request).await {

@@ -3,6 +3,7 @@
 mod admission;
 mod forward;
 mod gone;
+mod h2;
 mod line;
 mod login;
 mod plain;

@@ -1,0 +1,455 @@
+//! HTTP/2 to the client, in cleartext and with prior knowledge (RFC 9113 section 3.3), on the port of HTTP/1.1: requests,
+//! tunnels (RFC 9113 section 8.5) and WebSockets (RFC 8441). Called by `super` where a connection begins with the preface.
+//!
+//! Every stream is a session of its own, with a seat of its own, and ends without the others.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use ::h2::ext::Protocol;
+use ::h2::server::{Builder, SendResponse};
+use ::h2::{Reason, RecvStream, SendStream};
+use bytes::Bytes;
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, UPGRADE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::{Body as _, Frame};
+use tokio::net::TcpStream;
+
+use super::super::respond::{Failure, Kind};
+use super::super::session::Session;
+use super::super::{Proxy, Settings};
+use super::body::{Received, Sent};
+use super::headers::expects_continue;
+use super::{Connection, Failed, connect, forward, h2_tunnel};
+use crate::net::{ClientAddr, Full};
+use crate::telemetry::Inbound;
+
+/// Streams that one connection may have open.
+const MOST_STREAMS: u32 = 256;
+
+/// What a stream may send before it is read, in bytes.
+const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// What all streams of a connection may send before it is read: one that is not read must not hold up the others.
+const CONNECTION_WINDOW: u32 = MOST_STREAMS * STREAM_WINDOW;
+
+/// What is kept for a client that does not read, for each stream, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Streams that a client may begin and reset before they are looked at (CVE-2023-44487), and those that we reset because
+/// it broke the rules: one more ends the connection.
+const MOST_RESETS: usize = 64;
+
+/// How long a client may take to hear that its connection ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The answer to an extended CONNECT is the same for every key: RFC 8441 section 5 has none.
+const HEADERS_OF_HTTP1: [&str; 2] = ["sec-websocket-accept", "sec-websocket-key"];
+
+/// Serves one connection, whose first bytes are the preface.
+pub(super) async fn serve(
+    proxy: &Arc<Proxy>,
+    client: ClientAddr,
+    stream: TcpStream,
+    settings: &Settings,
+) {
+    let proxied = &settings.proxy;
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(u32::try_from(proxied.header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MOST_RESETS)
+        .max_local_error_reset_streams(Some(MOST_RESETS))
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_connect_protocol();
+    let handshake = builder.handshake::<_, Bytes>(stream);
+    let handshake = tokio::time::timeout(proxied.sniff_timeout, handshake);
+    let Some(Ok(Ok(mut connection))) = proxy.cut.run_until_cancelled(handshake).await else {
+        tracing::debug!(%client, "a client began HTTP/2 and did not go on");
+        return;
+    };
+    let mut stopping = false;
+    let mut empty = false;
+    let mut look = pin!(tokio::time::sleep(proxied.idle_timeout));
+    loop {
+        tokio::select! {
+            biased;
+            () = proxy.cut.cancelled() => return,
+            () = proxy.stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.graceful_shutdown();
+            }
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    empty = false;
+                    let answering = answer(Arc::clone(proxy), client, request, respond);
+                    proxy.sessions.spawn(Box::pin(answering));
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(%client, %error, "the connection of a client ended badly");
+                    return;
+                }
+                None => return,
+            },
+            () = &mut look => {
+                if empty && !connection.has_streams() {
+                    tracing::debug!(%client, "the connection of a client was idle for too long");
+                    connection.abrupt_shutdown(Reason::NO_ERROR);
+                    let closing = poll_fn(|cx| connection.poll_closed(cx));
+                    tokio::time::timeout(FAREWELL, closing).await.ok();
+                    return;
+                }
+                empty = !connection.has_streams();
+                look.set(tokio::time::sleep(proxied.idle_timeout));
+            }
+        }
+    }
+}
+
+/// Serves one stream.
+async fn answer(
+    proxy: Arc<Proxy>,
+    client: ClientAddr,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let protocol = request.extensions().get::<Protocol>().cloned();
+    let is_head = request.method() == Method::HEAD;
+    let inbound = if request.method() == Method::CONNECT && protocol.is_none() {
+        Inbound::Connect
+    } else {
+        Inbound::Forward
+    };
+    let session = Session::begin(Arc::clone(&proxy.metrics), client, inbound);
+    let seat = match proxy.admission.enter_if_room(client.ip()) {
+        Ok(seat) => seat,
+        Err(full) => {
+            let failure = refused(&proxy, full);
+            session.failed(None, &failure);
+            return say(&mut respond, &failure, is_head);
+        }
+    };
+    let connection = Connection {
+        proxy,
+        client,
+        activity: Arc::default(),
+        wire: Weak::new(),
+        seat: Arc::new(seat),
+    };
+    let stream = Stream {
+        connection,
+        session,
+        respond,
+    };
+    let done = match (inbound, protocol) {
+        // Boxed, so that a tunnel does not hold the room that a request takes.
+        (Inbound::Connect, _) => Box::pin(stream.tunnel(request)).await,
+        (_, Some(protocol)) => Box::pin(stream.switch(request, protocol.as_str())).await,
+        (_, None) => Box::pin(stream.forward(request)).await,
+    };
+    if let Err((mut stream, failed)) = done {
+        let (target, failure) = *failed;
+        stream.session.failed(target.as_ref(), &failure);
+        if failure.kind != Kind::Gone {
+            say(&mut stream.respond, &failure, is_head);
+        }
+    }
+}
+
+fn refused(proxy: &Proxy, full: Full) -> Failure {
+    let (kind, reason, text) = match full {
+        Full::Total => (Kind::Sessions, "total", "the gate has no room left"),
+        Full::Client => (
+            Kind::ClientSessions,
+            "per-client",
+            "this client has too many sessions open",
+        ),
+    };
+    proxy.count_refusal(reason);
+    Failure::of_client(kind, text)
+}
+
+/// A stream whose request was not answered yet.
+struct Stream {
+    connection: Connection,
+    session: Session,
+    respond: SendResponse<Bytes>,
+}
+
+type Done = Result<(), (Stream, Failed)>;
+
+impl Stream {
+    async fn tunnel(mut self, request: Request<RecvStream>) -> Done {
+        let reached = {
+            let authority = request.uri().authority().map(http::uri::Authority::as_str);
+            let authority = authority.unwrap_or_default();
+            let reaching = pin!(connect::reach(&self.connection, authority));
+            unless_reset(&mut self.respond, reaching).await
+        };
+        let (target, dialed, idle) = match reached {
+            Ok(reached) => reached,
+            Err(failed) => return Err((self, failed)),
+        };
+        let Ok(send) = self.respond.send_response(Response::new(()), false) else {
+            return Err((self, gone()));
+        };
+        let tunnel = connect::tunnel(self.session, target, dialed, idle);
+        h2_tunnel::run(tunnel, request.into_body(), send, &self.connection.proxy).await;
+        Ok(())
+    }
+
+    async fn forward(mut self, request: Request<RecvStream>) -> Done {
+        self.connection.proxy.metrics.http_requests.inc();
+        let mut request = match as_http1(request) {
+            Ok(request) => request,
+            Err(failure) => return Err((self, Box::new((None, failure)))),
+        };
+        if expects_continue(request.headers()) {
+            // Only the frames of the body could tell the origin's wish later, and HTTP/1.1 has its own way on that side.
+            request.headers_mut().remove(EXPECT);
+            let mut interim = Response::new(());
+            *interim.status_mut() = StatusCode::CONTINUE;
+            if self.respond.send_informational(interim).is_err() {
+                return Err((self, gone()));
+            }
+        }
+        let sent = Arc::<AtomicU64>::default();
+        let activity = &self.connection.activity;
+        let request = request.map(|body| Sent::http2(body, &sent, activity));
+        let asked = {
+            let asking = pin!(forward::ask(&self.connection, request));
+            unless_reset(&mut self.respond, asking).await
+        };
+        let reply = match asked {
+            Ok(reply) => reply,
+            Err(failed) => return Err((self, failed)),
+        };
+        if let Err(failed) = reply.not_switched() {
+            return Err((self, failed));
+        }
+        self.pass_back(reply, sent).await
+    }
+
+    async fn switch(mut self, request: Request<RecvStream>, protocol: &str) -> Done {
+        self.connection.proxy.metrics.http_requests.inc();
+        if !protocol.eq_ignore_ascii_case("websocket") {
+            let text = format!("the gate does not know the protocol {protocol}");
+            let failure = Failure::of_client(Kind::Upgrade, text);
+            return Err((self, Box::new((None, failure))));
+        }
+        let (head, body) = match as_http1(request) {
+            Ok(request) => request.into_parts(),
+            Err(failure) => return Err((self, Box::new((None, failure)))),
+        };
+        let mut request = Request::from_parts(head, Sent::nothing());
+        *request.method_mut() = Method::GET;
+        let headers = request.headers_mut();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert("sec-websocket-key", key());
+        let asked = {
+            let asking = pin!(forward::ask(&self.connection, request));
+            unless_reset(&mut self.respond, asking).await
+        };
+        let reply = match asked {
+            Ok(reply) => reply,
+            Err(failed) => return Err((self, failed)),
+        };
+        if !reply.is_switched() {
+            return self.pass_back(reply, Arc::default()).await;
+        }
+        let mut response = Response::new(());
+        *response.headers_mut() = reply.headers().clone();
+        for name in HEADERS_OF_HTTP1 {
+            response.headers_mut().remove(name);
+        }
+        let Ok(send) = self.respond.send_response(response, false) else {
+            return Err((self, gone()));
+        };
+        let tunnel = reply.tunnel(self.session).await;
+        h2_tunnel::run(tunnel, body, send, &self.connection.proxy).await;
+        Ok(())
+    }
+
+    async fn pass_back(mut self, reply: forward::Reply, sent: Arc<AtomicU64>) -> Done {
+        let idle = reply.idle();
+        let answer = reply.answer(&self.connection, self.session, sent);
+        let (head, body) = answer.into_parts();
+        let ended = body.is_end_stream();
+        let head = Response::from_parts(head, ());
+        if let Ok(send) = self.respond.send_response(head, ended)
+            && !ended
+        {
+            pass_on(body, send, idle).await;
+        }
+        Ok(())
+    }
+}
+
+/// Passes a body on as the client takes it. How it ended is told where the body is dropped.
+async fn pass_on(mut body: Received, mut send: SendStream<Bytes>, idle: Duration) {
+    loop {
+        let frame = poll_fn(|cx| {
+            if send.poll_reset(cx).is_ready() {
+                return Poll::Ready(Err(()));
+            }
+            Pin::new(&mut body).poll_frame(cx).map(Ok)
+        });
+        let Ok(Ok(frame)) = tokio::time::timeout(idle, frame).await else {
+            return send.send_reset(Reason::CANCEL);
+        };
+        let taken = match frame {
+            None => return end(&mut send),
+            Some(Err(_)) => return send.send_reset(Reason::INTERNAL_ERROR),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => give(&mut send, data, idle).await,
+                Err(frame) => return trailers(&mut send, frame),
+            },
+        };
+        if taken.is_none() {
+            return send.send_reset(Reason::CANCEL);
+        }
+    }
+}
+
+/// Sends bytes as the client makes room for them; `None` where it went away, or made none for `idle`.
+pub(super) async fn give(
+    send: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    idle: Duration,
+) -> Option<()> {
+    while !data.is_empty() {
+        send.reserve_capacity(data.len());
+        let room = poll_fn(|cx| send.poll_capacity(cx));
+        let room = tokio::time::timeout(idle, room).await.ok()??.ok()?;
+        let piece = data.split_to(room.min(data.len()));
+        if !piece.is_empty() {
+            send.send_data(piece, false).ok()?;
+        }
+    }
+    Some(())
+}
+
+fn end(send: &mut SendStream<Bytes>) {
+    // Only fails where the client is gone.
+    send.send_data(Bytes::new(), true).ok();
+}
+
+fn trailers(send: &mut SendStream<Bytes>, frame: Frame<Bytes>) {
+    match frame.into_trailers() {
+        Ok(trailers) => {
+            send.send_trailers(trailers).ok();
+        }
+        Err(_) => end(send),
+    }
+}
+
+/// The request as HTTP/1.1 has it (RFC 9113 section 8.3.1): its authority in Host, its cookies in one line.
+fn as_http1(mut request: Request<RecvStream>) -> Result<Request<RecvStream>, Failure> {
+    let bad = |text: String| Err(Failure::of_client(Kind::BadRequest, text));
+    match request.uri().scheme_str() {
+        Some("http") => {}
+        Some(scheme) => return bad(format!("{scheme}:// needs a tunnel; use CONNECT")),
+        None => return bad("the request names no http:// address".to_owned()),
+    }
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let authority = authority.unwrap_or_default().to_owned();
+    let headers = request.headers_mut();
+    if headers
+        .get_all(HOST)
+        .iter()
+        .any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()))
+    {
+        return bad("Host and :authority are not the same".to_owned());
+    }
+    let Ok(host) = HeaderValue::try_from(authority) else {
+        return bad("the authority is none".to_owned());
+    };
+    headers.insert(HOST, host);
+    if headers.get_all(COOKIE).iter().count() > 1 {
+        let crumbs: Vec<&[u8]> = headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            headers.insert(COOKIE, cookie);
+        }
+    }
+    Ok(request)
+}
+
+/// The outcome, or a failure as soon as the client has reset the stream.
+async fn unless_reset<T>(
+    respond: &mut SendResponse<Bytes>,
+    mut doing: Pin<&mut impl Future<Output = Result<T, Failed>>>,
+) -> Result<T, Failed> {
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = doing.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        respond.poll_reset(cx).map(|_| Err(gone()))
+    })
+    .await
+}
+
+fn gone() -> Failed {
+    let failure = Failure::of_client(Kind::Gone, "the client reset the stream");
+    Box::new((None, failure))
+}
+
+fn say(respond: &mut SendResponse<Bytes>, failure: &Failure, is_head: bool) {
+    let mut response = failure.response().map(|_| ());
+    response.headers_mut().remove(CONNECTION);
+    // Only fails where the client is gone.
+    if let Ok(mut send) = respond.send_response(response, is_head)
+        && !is_head
+    {
+        send.send_data(failure.body().into(), true).ok();
+    }
+}
+
+/// What RFC 6455 section 4.1 wants in each handshake: 16 random bytes in base64. It proves nothing here.
+fn key() -> HeaderValue {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut random = [0; 16];
+    // Where the kernel has none yet, the key is not random, and still a key.
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).ok();
+    let mut text = String::with_capacity(24);
+    for group in random.chunks(3) {
+        let bits = group
+            .iter()
+            .fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte))
+            << (8 * (3 - group.len()));
+        for digit in 0..4 {
+            let six = (bits >> (18 - 6 * digit)) & 63;
+            let letter = ALPHABET.get(six as usize).copied().unwrap_or(b'A');
+            text.push(if digit > group.len() {
+                '='
+            } else {
+                char::from(letter)
+            });
+        }
+    }
+    HeaderValue::try_from(text)
+        .unwrap_or_else(|_| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_websocket_key_is_sixteen_bytes_in_base64() {
+        let key = key();
+        let text = key.to_str().unwrap();
+        assert!(text.len() == 24 && text.ends_with("=="), "{text}");
+        assert!(!text.trim_end_matches('=').contains('='), "{text}");
+    }
+}
