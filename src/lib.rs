@@ -9,8 +9,8 @@
 //! - **Query**: [`dns`] takes a packet, looks at who asks (acl), answers special names and local zones itself, then asks
 //!   [`steer`] where the name leads and [`resolve`] what is true of it (cache, then upstreams), shapes the answer
 //!   (AAAA withheld, or A pointed to the gate) and sends it.
-//! - **Connection**: [`proxy`] accepts it once there is a permit, finds its target (CONNECT line, absolute-form, SNI or
-//!   Host), [`dial`] resolves both families, guards each address and races them (Happy Eyeballs), [`relay`] carries the
+//! - **Connection**: [`proxy`] accepts it once there is a permit, finds its target (CONNECT line, absolute-form, SOCKS,
+//!   SNI or Host), [`dial`] resolves both families, guards each address and races them (Happy Eyeballs), [`relay`] carries the
 //!   bytes until both sides are done; one log line and the counters follow.
 //! - **PAC**: [`web`] renders the PAC file from [`steer`] and [`config`].
 //! - **Reload**: a signal reaches [`app`], which reads the configuration again ([`config`]: what the file says, then
@@ -40,7 +40,7 @@
 //! - **upstream**: a DNS server that we ask; never an HTTP origin.
 //! - **origin**: the remote server that a session reaches (RFC 9110).
 //! - **truth**: what upstreams say about a name. **answer**: what a client is told.
-//! - **inbound**: how a session came in: `Connect`, `Forward`, `Tls`, `Http`.
+//! - **inbound**: how a session came in: `Connect`, `Forward`, `Socks5`, `Tls`, `Http`.
 //! - **local data**: zones, hosts files and DHCP leases of this house. **special name**: one that a standard, or this
 //!   gate, gives a meaning of its own.
 //! - **withhold**: take AAAA out of an answer.

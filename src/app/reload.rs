@@ -184,6 +184,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
         proxy:
             Proxy {
                 http,
+                socks,
                 users: _,
                 tls,
                 tls_origin_port: _,
@@ -213,6 +214,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     keep(&mut kept, "dns.listen", dns_listen, &old.dns.listen);
     keep(&mut kept, "dns.tls", dns_tls, &old.dns.tls);
     keep(&mut kept, "proxy.http", http, &old.proxy.http);
+    keep(&mut kept, "proxy.socks", socks, &old.proxy.socks);
     keep(&mut kept, "proxy.tls", tls, &old.proxy.tls);
     keep(&mut kept, "proxy.plain", plain, &old.proxy.plain);
     keep(&mut kept, "web.listen", web_listen, &old.web.listen);

@@ -206,6 +206,14 @@ impl App {
                 "the forward proxy"
             });
         }
+        for listener in sockets.socks {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(bound)?;
+            let proxy = Arc::clone(&proxy);
+            parts.spawn(async move {
+                proxy.serve_socks(listener).await;
+                "SOCKS"
+            });
+        }
         for listener in sockets.tls {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(bound)?;
             let proxy = Arc::clone(&proxy);

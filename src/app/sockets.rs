@@ -18,6 +18,8 @@ pub enum Kind {
     DnsTls,
     /// Forward proxy.
     Http,
+    /// SOCKS5 and SOCKS4.
+    Socks,
     /// Transparent TLS.
     Tls,
     /// Transparent HTTP, shared with the web where both have the address.
@@ -35,6 +37,7 @@ impl fmt::Display for Kind {
             Self::DnsTcp => "dns-tcp",
             Self::DnsTls => "dns-tls",
             Self::Http => "http",
+            Self::Socks => "socks",
             Self::Tls => "tls",
             Self::Plain => "plain",
             Self::Web => "web",
@@ -59,6 +62,7 @@ pub(super) struct Sockets {
     pub(super) dns_tcp: Vec<TcpListener>,
     pub(super) dns_tls: Vec<TcpListener>,
     pub(super) http: Vec<TcpListener>,
+    pub(super) socks: Vec<TcpListener>,
     pub(super) tls: Vec<TcpListener>,
     pub(super) plain: Vec<Plain>,
     pub(super) web: Vec<TcpListener>,
@@ -112,6 +116,7 @@ impl Sockets {
             dns_tcp,
             dns_tls: bind_all(&config.dns.tls, Kind::DnsTls)?,
             http: bind_all(&config.proxy.http, Kind::Http)?,
+            socks: bind_all(&config.proxy.socks, Kind::Socks)?,
             tls,
             plain,
             web: bind_all(&own, Kind::Web)?,
@@ -135,6 +140,7 @@ impl Sockets {
         bound.extend(tcp(Kind::DnsTcp, &self.dns_tcp));
         bound.extend(tcp(Kind::DnsTls, &self.dns_tls));
         bound.extend(tcp(Kind::Http, &self.http));
+        bound.extend(tcp(Kind::Socks, &self.socks));
         bound.extend(tcp(Kind::Tls, &self.tls));
         for plain in &self.plain {
             if let Ok(address) = plain.listener.local_addr() {

@@ -88,6 +88,7 @@ fn summary(config: &Config) -> String {
         ("leases", files(&config.dns.leases)),
         ("steering", steering),
         ("forward proxy", listen(&config.proxy.http)),
+        ("SOCKS", listen(&config.proxy.socks)),
         ("transparent TLS", steered(&config.proxy.tls)),
         ("transparent HTTP", steered(&config.proxy.plain)),
         ("PAC", listen(&config.web.listen)),

@@ -159,6 +159,7 @@ fn check_listeners(top: &Section<'_, '_>, dns: &Dns, proxy: &Proxy, web: &Web, m
         ("dns.listen", dns.listen.as_slice()),
         ("dns.tls", dns.tls.as_slice()),
         ("proxy.http", proxy.http.as_slice()),
+        ("proxy.socks", proxy.socks.as_slice()),
         ("proxy.tls", tls),
         ("proxy.plain", plain),
         ("web.listen", web.listen.as_slice()),

@@ -13,6 +13,8 @@ use crate::net::ListenAddr;
 pub struct Proxy {
     /// Forward proxy: absolute-form and CONNECT.
     pub http: Vec<ListenAddr>,
+    /// SOCKS5 and SOCKS4.
+    pub socks: Vec<ListenAddr>,
     /// The file of those who may use the forward proxy and SOCKS; `None`: every client may.
     pub users: Option<PathBuf>,
     /// Transparent TLS, by SNI.
@@ -45,6 +47,7 @@ impl Proxy {
         folder: Option<&Path>,
     ) -> Option<Self> {
         let http = listening.read(&mut section, "http", &["lan:3128"]);
+        let socks = listening.read(&mut section, "socks", &["lan:1080"]);
         let users = section.text("users", "", |text| value::optional_path(text, folder));
         let tls = listening.read(&mut section, "tls", &["lan:443"]);
         let tls_origin_port = port(&mut section, "tls-origin-port", 443);
@@ -70,6 +73,7 @@ impl Proxy {
         section.finish();
         Some(Self {
             http,
+            socks,
             users: users?,
             tls,
             tls_origin_port,

@@ -128,6 +128,7 @@ struct RuleShown {
 #[serde(rename_all = "kebab-case")]
 struct ProxyShown {
     http: Vec<String>,
+    socks: Vec<String>,
     users: String,
     tls: Vec<String>,
     tls_origin_port: u16,
@@ -207,6 +208,7 @@ impl Config {
             },
             proxy: ProxyShown {
                 http: listeners(&proxy.http),
+                socks: listeners(&proxy.socks),
                 users: proxy
                     .users
                     .as_ref()

@@ -1,7 +1,7 @@
 //! Level 3: sessions, from the accepted connection to the last byte.
 //!
-//! A connection is admitted, says where it wants to go (a CONNECT line or an absolute URI in `http`,
-//! an SNI or a Host in `transparent`), is dialed and then carried. Started and stopped by `app`.
+//! A connection is admitted, says where it wants to go (a CONNECT line or an absolute URI in `http`, a request in
+//! `socks5`, an SNI or a Host in `transparent`), is dialed and then carried. Started and stopped by `app`.
 
 mod auth;
 mod farewell;
@@ -10,6 +10,7 @@ mod respond;
 mod seam;
 mod session;
 pub mod sniff;
+pub mod socks5;
 #[cfg(test)]
 mod testing;
 mod transparent;
@@ -152,6 +153,14 @@ impl Proxy {
     pub async fn serve_forward(self: Arc<Self>, listener: TcpListener) {
         self.serve(listener, |proxy, admitted| {
             Box::pin(http::serve(proxy, admitted))
+        })
+        .await;
+    }
+
+    /// Serves clients that speak SOCKS5, or SOCKS4, until [`Proxy::stop`].
+    pub async fn serve_socks(self: Arc<Self>, listener: TcpListener) {
+        self.serve(listener, |proxy, admitted| {
+            Box::pin(socks5::serve(proxy, admitted))
         })
         .await;
     }

@@ -52,6 +52,10 @@ pub(super) enum Kind {
     Logins,
     /// A bound of ours, and no matter of the request.
     Busy,
+    /// A command of SOCKS that is not offered.
+    Command,
+    /// An address of SOCKS that is neither a name nor IPv4 or IPv6.
+    AddressType,
 }
 
 /// How a row of the table reads.
@@ -210,6 +214,12 @@ impl Kind {
                 "http_request_denied",
                 INTERNAL_ERROR,
                 "Wait ten seconds, and check the name and the password for the proxy.",
+            ),
+            Self::Command | Self::AddressType => (
+                StatusCode::NOT_IMPLEMENTED,
+                "http_request_error",
+                INTERNAL_ERROR,
+                "Ask for a connection.",
             ),
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -46,6 +46,8 @@ pub enum Inbound {
     Connect,
     /// Absolute-form HTTP on the forward proxy.
     Forward,
+    /// `CONNECT` of SOCKS5, SOCKS4 or SOCKS4a.
+    Socks5,
     /// TLS, by its SNI.
     Tls,
     /// HTTP, by its Host.
@@ -58,6 +60,7 @@ impl Inbound {
         match self {
             Self::Connect => "connect",
             Self::Forward => "forward",
+            Self::Socks5 => "socks5",
             Self::Tls => "tls",
             Self::Http => "http",
         }

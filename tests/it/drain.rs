@@ -151,6 +151,7 @@ fn after_a_crash_the_same_ports_are_bound_at_once() {
     let keys = [
         ("dns.listen", "dns-tcp"),
         ("proxy.http", "http"),
+        ("proxy.socks", "socks"),
         ("proxy.tls", "tls"),
         ("web.admin", "admin"),
     ];

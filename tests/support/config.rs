@@ -37,6 +37,7 @@ impl Setup {
         .set("dns.zones", r#""zones""#)
         .set("dns.rebind-allow", r#"["origin.example"]"#)
         .set("proxy.http", here)
+        .set("proxy.socks", here)
         .set("proxy.tls", here)
         .set("proxy.plain", r#"["127.0.0.2:0"]"#)
         .set("web.listen", here)

@@ -5,7 +5,7 @@ use super::*;
 const HELLO: &[u8] = include_bytes!("../../../tests/captures/chromium.bin");
 
 /// What a client says on each listener, the listener, and what its sessions are counted as.
-async fn ways_in(gate: &Gate) -> [(SocketAddr, &'static [u8], &'static str); 4] {
+async fn ways_in(gate: &Gate) -> [(SocketAddr, &'static [u8], &'static str); 5] {
     let forward = gate.forward().await;
     [
         (
@@ -24,12 +24,17 @@ async fn ways_in(gate: &Gate) -> [(SocketAddr, &'static [u8], &'static str); 4] 
             b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
             "http",
         ),
+        (
+            gate.socks().await,
+            b"\x05\x01\0\x05\x01\0\x03\x09a.example\0\x50",
+            "socks5",
+        ),
     ]
 }
 
 #[tokio::test]
 async fn the_origin_of_a_client_that_broke_off_is_not_reached() {
-    for way in 0..4 {
+    for way in 0..5 {
         let dial = Slow::new().await;
         let gate = Gate::with(settings(), Arc::clone(&dial) as _);
         let (address, words, inbound) = ways_in(&gate).await[way];

@@ -7,6 +7,7 @@ mod h2;
 mod line;
 mod login;
 mod plain;
+mod socks;
 mod tls;
 
 use std::collections::HashMap;
@@ -137,6 +138,7 @@ pub(super) fn settings() -> Settings {
         networks: Acl::new(["127.0.0.0/8".parse().unwrap()]),
         proxy: config::Proxy {
             http: Vec::new(),
+            socks: Vec::new(),
             users: None,
             tls: Vec::new(),
             tls_origin_port: 443,
@@ -178,6 +180,12 @@ impl Gate {
     pub(super) async fn forward(&self) -> SocketAddr {
         let (listener, address) = listen().await;
         tokio::spawn(Arc::clone(&self.proxy).serve_forward(listener));
+        address
+    }
+
+    pub(super) async fn socks(&self) -> SocketAddr {
+        let (listener, address) = listen().await;
+        tokio::spawn(Arc::clone(&self.proxy).serve_socks(listener));
         address
     }
 

@@ -1,0 +1,342 @@
+//! SOCKS5 (RFC 1928, RFC 1929), and SOCKS4 and 4a: the client says where to before its first byte, and gets an answer.
+//!
+//! CONNECT is answered after the origin was reached; then the session is carried as one of HTTP's CONNECT. BIND is not
+//! offered. The address in an answer to CONNECT is 0.0.0.0:0: nobody needs ours, and some clients read IPv4 only.
+
+mod reply;
+pub mod wire;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::wire::{Command, Greeting, Read, Request, Wrong};
+use super::farewell::farewell;
+use super::respond::{Failure, Kind};
+use super::session::{Reached, Session, unless_gone};
+use super::{Admitted, Proxy, State};
+use crate::dial::Dialed;
+use crate::net::{ClientAddr, Target};
+use crate::relay::{Carried, Ended};
+use crate::telemetry::{Inbound, Side};
+
+/// What is read at most before the request is answered: every message fits, and what follows is for the origin.
+const ROOM: usize = 2_048;
+
+/// The address that was bound, for who does not need to know.
+const UNSPECIFIED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// How far the conversation has come: how a failure is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing is understood yet.
+    Greeting,
+    /// The name and the password.
+    Login,
+    /// The request of version 5.
+    Request,
+    /// That of version 4.
+    Request4,
+}
+
+impl Stage {
+    /// The words for a failure; none where the client would not understand any.
+    fn words(self, kind: Kind) -> Vec<u8> {
+        match (self, kind) {
+            (_, Kind::Gone) | (Self::Greeting, Kind::Version) => Vec::new(),
+            (Self::Greeting, _) => wire::method(wire::NO_METHOD).to_vec(),
+            (Self::Login, _) => wire::login_reply(false).to_vec(),
+            (Self::Request, _) => wire::reply(reply::code(kind), UNSPECIFIED),
+            (Self::Request4, _) => wire::reply_4(false).to_vec(),
+        }
+    }
+
+    fn success(self) -> Vec<u8> {
+        match self {
+            Self::Request4 => wire::reply_4(true).to_vec(),
+            _ => wire::reply(reply::SUCCEEDED, UNSPECIFIED),
+        }
+    }
+}
+
+/// The conversation until there is a request.
+struct Conversation<'a> {
+    proxy: &'a Proxy,
+    state: &'a State,
+    client: ClientAddr,
+    stream: TcpStream,
+    bytes: BytesMut,
+    stage: Stage,
+    heard: bool,
+    deadline: Instant,
+}
+
+/// Serves one connection.
+pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
+    let Admitted {
+        stream,
+        client,
+        seat: _seat,
+        state,
+    } = admitted;
+    // What is over before the tunnel begins is boxed: a tunnel may stay open for hours and need not keep its room.
+    let preparing = Box::pin(prepare(&proxy, &state, client, stream));
+    let Some(Some(tunnel)) = proxy.cut.run_until_cancelled(preparing).await else {
+        return;
+    };
+    let idle = state.settings.proxy.idle_timeout;
+    // Neither the rules nor the users of its beginning are needed any more, where a reload has replaced them.
+    drop(state);
+    let Tunnel {
+        session,
+        target,
+        reached,
+        client,
+        origin,
+        first,
+    } = *tunnel;
+    let mut carried = proxy.carry.carry(client, origin, idle, &proxy.cut).await;
+    carried.sent += first;
+    session.ended(&target, &reached, &carried);
+}
+
+/// A connection that stands.
+struct Tunnel {
+    session: Session,
+    target: Target,
+    reached: Reached,
+    client: TcpStream,
+    origin: TcpStream,
+    /// How many bytes the client sent without waiting for the answer.
+    first: u64,
+}
+
+/// Talks with the client until there is a tunnel; `None` where there will be none, and the client has been told.
+async fn prepare(
+    proxy: &Proxy,
+    state: &State,
+    client: ClientAddr,
+    stream: TcpStream,
+) -> Option<Box<Tunnel>> {
+    let mut talk = Conversation::begin(proxy, state, client, stream);
+    let request = talk.request().await;
+    if !talk.heard {
+        // Opened in advance, and never used.
+        return None;
+    }
+    let session = Session::begin(Arc::clone(&proxy.metrics), client, Inbound::Socks5);
+    let target = request.and_then(|request| wanted(&request));
+    let outcome = match &target {
+        Ok(target) => talk.dial(target).await,
+        Err(failure) => Err(failure.clone()),
+    };
+    let target = target.ok();
+    match (target, outcome) {
+        (Some(target), Ok(dialed)) => talk.tunnel(session, target, dialed).await,
+        (target, Err(failure)) => {
+            session.failed(target.as_ref(), &failure);
+            drop(session);
+            let words = talk.stage.words(failure.kind);
+            if !words.is_empty() {
+                farewell(talk.stream, &words).await;
+            }
+            None
+        }
+        (None, Ok(_)) => None,
+    }
+}
+
+/// The target of a request that we serve.
+fn wanted(request: &Request) -> Result<Target, Failure> {
+    let not_offered = |what: &str| {
+        let text = format!("the client asks for {what}, which is not offered");
+        Failure::of_client(Kind::Command, text)
+    };
+    match request.command {
+        Command::Connect => request
+            .target()
+            .map_err(|error| Failure::of_client(Kind::BadRequest, error.to_string())),
+        Command::Bind => Err(not_offered("BIND")),
+        Command::UdpAssociate => Err(not_offered("UDP ASSOCIATE")),
+        Command::Other(number) => Err(not_offered(&format!("command {number}"))),
+    }
+}
+
+impl<'a> Conversation<'a> {
+    fn begin(proxy: &'a Proxy, state: &'a State, client: ClientAddr, stream: TcpStream) -> Self {
+        Self {
+            proxy,
+            state,
+            client,
+            stream,
+            bytes: BytesMut::new(),
+            stage: Stage::Greeting,
+            heard: false,
+            deadline: now() + state.settings.proxy.sniff_timeout,
+        }
+    }
+
+    /// Talks until there is a request.
+    async fn request(&mut self) -> Result<Request, Failure> {
+        let methods = match self.read(wire::greeting).await? {
+            Greeting::V5(methods) => methods,
+            Greeting::V4(request) => {
+                self.stage = Stage::Request4;
+                return match self.state.settings.users {
+                    Some(_) => Err(self.proxy.door.nameless()),
+                    None => Ok(request),
+                };
+            }
+        };
+        let users = self.state.settings.users.as_ref();
+        let wanted = match users {
+            Some(_) => wire::NAME_AND_PASSWORD,
+            None => wire::NO_AUTHENTICATION,
+        };
+        if !methods.contains(&wanted) {
+            return Err(match users {
+                Some(_) => self.proxy.door.nameless(),
+                None => {
+                    let text = "the client wants to authenticate itself, and nobody is asked to";
+                    Failure::of_client(Kind::BadRequest, text)
+                }
+            });
+        }
+        self.say(&wire::method(wanted)).await?;
+        if let Some(users) = users {
+            self.stage = Stage::Login;
+            let login = self.read(wire::login).await?;
+            let client = self.client.ip();
+            let checking = self
+                .proxy
+                .door
+                .check(users, client, &login.name, &login.password);
+            unless_gone(&self.stream, checking).await??;
+            self.say(&wire::login_reply(true)).await?;
+            // The wait for others who log in was not this client's.
+            self.deadline = now() + self.state.settings.proxy.sniff_timeout;
+        }
+        self.stage = Stage::Request;
+        self.read(wire::request).await
+    }
+
+    /// Reads until `parse` has found something.
+    async fn read<T>(&mut self, parse: impl Fn(&[u8]) -> Read<T>) -> Result<T, Failure> {
+        loop {
+            match parse(&self.bytes) {
+                Read::Found(found, length) => {
+                    self.bytes.advance(length);
+                    return Ok(found);
+                }
+                Read::Wrong(wrong) => {
+                    let kind = match wrong {
+                        Wrong::NotSocks => Kind::Version,
+                        Wrong::AddressType => Kind::AddressType,
+                        _ => Kind::BadRequest,
+                    };
+                    return Err(Failure::of_client(kind, wrong.to_string()));
+                }
+                Read::NeedMore => {}
+            }
+            tokio::select! {
+                biased;
+                filled = fill(&self.stream, &mut self.bytes) => match filled {
+                    Ok(0) => return Err(Failure::of_client(
+                        Kind::Gone,
+                        "the client ended the connection before it said where to go",
+                    )),
+                    Ok(_) => self.heard = true,
+                    Err(error) => return Err(gone(&error)),
+                },
+                () = sleep_until(self.deadline) => return Err(Failure::of_client(
+                    Kind::HeadTimeout,
+                    "the client did not say in time where to go",
+                )),
+            }
+        }
+    }
+
+    async fn dial(&self, target: &Target) -> Result<Dialed, Failure> {
+        unless_gone(&self.stream, self.state.dial.dial(target)).await?
+    }
+
+    /// Tells the client that the origin is reached, and the origin what the client has said already.
+    async fn tunnel(
+        mut self,
+        session: Session,
+        target: Target,
+        mut dialed: Dialed,
+    ) -> Option<Box<Tunnel>> {
+        let words = self.stage.success();
+        let beginning = async {
+            let told = self.stream.write_all(&words).await;
+            told.map_err(|error| Ended::Broken(Side::Client, error))?;
+            let passed_on = dialed.stream.write_all(&self.bytes).await;
+            passed_on.map_err(|error| Ended::Broken(Side::Origin, error))
+        };
+        let idle = self.state.settings.proxy.idle_timeout;
+        let begun = timeout(idle, beginning).await.unwrap_or(Err(Ended::Idle));
+        let reached = Reached::from(&dialed);
+        match begun {
+            Ok(()) => Some(Box::new(Tunnel {
+                session,
+                target,
+                reached,
+                client: self.stream,
+                origin: dialed.stream,
+                first: u64::try_from(self.bytes.len()).unwrap_or(u64::MAX),
+            })),
+            Err(ended) => {
+                let carried = Carried {
+                    sent: 0,
+                    received: 0,
+                    ended,
+                };
+                session.ended(&target, &reached, &carried);
+                None
+            }
+        }
+    }
+
+    async fn say(&mut self, words: &[u8]) -> Result<(), Failure> {
+        tokio::select! {
+            said = self.stream.write_all(words) => said.map_err(|error| gone(&error)),
+            () = sleep_until(self.deadline) => Err(Failure::of_client(
+                Kind::Gone,
+                "the client does not read",
+            )),
+        }
+    }
+}
+
+/// Reads what is there; room is only made when something is.
+async fn fill(stream: &TcpStream, bytes: &mut BytesMut) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        let left = ROOM.saturating_sub(bytes.len());
+        if bytes.capacity() == bytes.len() {
+            bytes.reserve(left);
+        }
+        match stream.try_read_buf(&mut (&mut *bytes).limit(left)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+fn gone(error: &io::Error) -> Failure {
+    Failure::of_client(Kind::Gone, format!("the connection broke: {error}"))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the deadline of a conversation; nothing here is decided by it but its end"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
