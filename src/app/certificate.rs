@@ -3,8 +3,7 @@
 //!
 //! Read or made before root is given up; a reload reads named files again, and keeps what it cannot read.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError as Flaw, InconsistentKeys, RootCertStore, ServerConfig};
 
 use super::self_signed;
-use crate::config::{Certificate, Config, Lan};
+use crate::config::{Certificate, Config, Lan, read_file};
 
 /// The protocol of DNS over TLS, where a client offers a list (RFC 7858 has the port for it; the registry of ALPN the
 /// name).
@@ -208,14 +207,10 @@ pub(super) fn read(
 }
 
 fn file(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST).read_to_end(&mut bytes))
-        .map_err(|source| CertificateError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-    Ok(bytes)
+    read_file(path, LARGEST).map_err(|source| CertificateError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The server's side of TLS with this certificate.

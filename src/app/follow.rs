@@ -5,8 +5,7 @@
 //! [`MAX_BYTES`] is not read.
 
 use std::collections::HashSet;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read as _};
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use hickory_proto::rr::Name;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::Config;
+use crate::config::{Config, read_file};
 use crate::dns::{HostNames, Leases, Local, ZoneProblem};
 use crate::telemetry::{LocalLabels, Metrics};
 
@@ -204,7 +203,7 @@ impl Source {
 
     /// Its bytes; what keeps them from us is told once.
     fn read(&mut self, problems: &mut Vec<ZoneProblem>) -> Option<Vec<u8>> {
-        match bytes(&self.path) {
+        match read_file(&self.path, MAX_BYTES) {
             Ok(bytes) => {
                 self.told = false;
                 Some(bytes)
@@ -243,24 +242,6 @@ fn read(sources: &mut [Source], problems: &mut Vec<ZoneProblem>) -> Vec<(PathBuf
         .iter_mut()
         .filter_map(|source| Some((source.path.clone(), source.read(problems)?)))
         .collect()
-}
-
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe would be waited on for ever.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it has more than {MAX_BYTES} bytes"),
-        ));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -372,7 +353,7 @@ mod tests {
             "leases",
             "1800000000 52:54:00:12:34:56 192.168.1.50 gatebox *\n",
         );
-        let large = File::create(scene.folder.path().join("hosts")).unwrap();
+        let large = fs::File::create(scene.folder.path().join("hosts")).unwrap();
         large.set_len(MAX_BYTES + 1).unwrap();
         let found = scene.follower.look(SystemTime::UNIX_EPOCH);
         let said: Vec<String> = found.iter().map(ToString::to_string).collect();

@@ -4,6 +4,7 @@
 //! every [`Problem`] it finds, all at once. Only `app` and `cli` load it; everyone else takes the section it needs.
 
 mod cache;
+mod contents;
 mod dns;
 mod egress;
 mod file;
@@ -21,6 +22,7 @@ mod web;
 use std::path::PathBuf;
 
 pub use cache::Cache;
+pub use contents::{open_file, read_file};
 pub use dns::{Certificate, Dns};
 pub use egress::Egress;
 pub use lan::Lan;

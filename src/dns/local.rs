@@ -46,6 +46,7 @@ pub(super) use self::key::Key;
 use self::lookup::{Found, Zone, targets};
 use self::pointers::Pointers;
 pub use self::sources::Local;
+use crate::config::read_file;
 
 /// How many CNAMEs of one answer are followed.
 const MAX_ALIASES: usize = 16;
@@ -53,6 +54,8 @@ const MAX_ALIASES: usize = 16;
 const MAX_TARGETS: usize = 16;
 /// What the name of a zone file ends with.
 const EXTENSION: &str = ".zone";
+/// The largest zone file that is read, in bytes: a million names.
+const LARGEST: u64 = 64 << 20;
 
 /// The zones of this house. Cloning is cheap; a reload makes new ones.
 #[derive(Clone, Debug, Default)]
@@ -161,7 +164,7 @@ impl Zones {
                 collected.pass_over(&path, &name);
                 continue;
             };
-            match fs::read(&path) {
+            match read_file(&path, LARGEST) {
                 Ok(bytes) => collected.add(&path, stem, &bytes),
                 Err(error) => collected.problems.push(unreadable(
                     &path,

@@ -6,15 +6,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 
 use super::matcher::{Builder, SuffixSet};
-use crate::config::{Config, Rule};
+use crate::config::{Config, Rule, read_file};
 use crate::net::Host;
 
 /// The largest file that is read, in bytes: a few million names.
@@ -124,20 +123,9 @@ impl Reader {
     }
 }
 
-/// The file's text, up to [`LARGEST`]. Only of a file: a pipe would be waited on for ever.
+/// The file's text, up to [`LARGEST`].
 fn text(path: &Path) -> io::Result<String> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(LARGEST + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
-        let text = format!("it has more than {LARGEST} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
-    }
-    String::from_utf8(bytes)
+    String::from_utf8(read_file(path, LARGEST)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text (UTF-8)"))
 }
 

@@ -10,6 +10,7 @@
 mod support;
 
 mod admin;
+mod bad_files;
 mod check;
 mod connect;
 mod crowds;

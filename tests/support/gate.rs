@@ -59,12 +59,25 @@ impl Gate {
         Self::launch_by(command, setup)
     }
 
-    fn launch_by(mut command: Command, setup: &Setup) -> Self {
+    /// Starts a gate in whose folder `prepare` has put files, and waits until it is ready.
+    pub(crate) fn start_in(setup: &Setup, prepare: impl FnOnce(&Path)) -> Self {
+        let command = Command::new(env!("CARGO_BIN_EXE_sekisho"));
+        let gate = Self::prepared(command, setup, prepare);
+        gate.wait_for_log(READY);
+        gate
+    }
+
+    fn launch_by(command: Command, setup: &Setup) -> Self {
+        Self::prepared(command, setup, |_| {})
+    }
+
+    fn prepared(mut command: Command, setup: &Setup, prepare: impl FnOnce(&Path)) -> Self {
         let folder = TempDir::new().expect("a folder");
         // The gate leaves root for another user, and must still read its files on a reload.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
         fs::create_dir(folder.path().join("zones")).expect("zones folder");
         write_files(folder.path(), setup);
+        prepare(folder.path());
         let mut child = command
             .arg("run")
             .arg("--config")

@@ -2,7 +2,6 @@
 //! Called by [`Zones::load`], which reads the folder.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use super::load;
 use super::lookup::Zone;
 use super::pointers::{Address, Pointers};
 use super::{ZoneProblem, Zones};
+use crate::config::open_file;
 
 /// The zones and the problems so far.
 #[derive(Default)]
@@ -110,7 +110,7 @@ const GLANCE: u64 = 4096;
 /// Whether a SOA record stands near the beginning of a file.
 fn begins_like_a_zone(file: &Path) -> bool {
     let mut start = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(GLANCE).read_to_end(&mut start));
+    let read = open_file(file).and_then(|file| file.take(GLANCE).read_to_end(&mut start));
     read.is_ok()
         && start
             .split(u8::is_ascii_whitespace)

@@ -16,7 +16,10 @@ use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
 use super::io_text;
-use crate::config::{Server, Upstream};
+use crate::config::{Server, Upstream, read_file};
+
+/// The largest file of root certificates, in bytes: thirty times all that a system trusts.
+const LARGEST: u64 = 8 << 20;
 
 /// Why the root certificates do not load.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +140,8 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TrustError> {
         error => content(format!("is not a PEM file: {error}")),
     };
     let mut count = 0;
-    for certificate in CertificateDer::pem_file_iter(path).map_err(pem)? {
+    let bytes = read_file(path, LARGEST).map_err(|error| pem(PemError::Io(error)))?;
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
         roots
             .add(certificate.map_err(pem)?)
             .map_err(|_| content("holds something that is not a root certificate".to_owned()))?;

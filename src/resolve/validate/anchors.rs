@@ -3,7 +3,6 @@
 //! [`TrustAnchors::load`] is PURE.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use hickory_proto::dnssec::rdata::{DNSSECRData, DS};
@@ -11,6 +10,7 @@ use hickory_proto::dnssec::{Algorithm, PublicKeyBuf, TrustAnchors as Keys};
 use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::sets::depth;
+use crate::config::read_file;
 
 /// What is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,11 +86,9 @@ impl TrustAnchors {
                 write: "name a file of DS or DNSKEY records that `user` can read",
             }]
         };
-        let length = fs::metadata(path).map_or(0, |metadata| metadata.len());
-        if length > MAX_LENGTH {
-            return Err(problem("the file is longer than 1 MiB".to_owned()));
-        }
-        let text = fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+        let bytes = read_file(path, MAX_LENGTH).map_err(|error| problem(error.to_string()))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| problem("it is not text (UTF-8)".to_owned()))?;
         Self::parse(&text).map_err(|problems| {
             let problems = problems.into_iter();
             problems
