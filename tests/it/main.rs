@@ -18,6 +18,7 @@ mod differential;
 mod dns_cache;
 mod dns_flood;
 mod dns_garbage;
+mod dns_https;
 mod dns_lies;
 mod dns_local;
 mod dns_manners;

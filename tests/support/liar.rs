@@ -135,7 +135,7 @@ impl Liar {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("ca.pem");
         std::fs::write(&path, &chain).expect("written");
-        let config = server(&chain, &key);
+        let config = tls_server(&chain, &key, b"dot");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let (mut this, shared) = Self::around(listener.local_addr().expect("bound"), script);
         this.certificate = Some((folder, path));
@@ -187,7 +187,8 @@ impl Liar {
     }
 }
 
-fn server(chain: &str, key: &str) -> Arc<ServerConfig> {
+/// The server's side of TLS that speaks this protocol.
+pub(super) fn tls_server(chain: &str, key: &str, protocol: &[u8]) -> Arc<ServerConfig> {
     let chain = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate");
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -197,7 +198,7 @@ fn server(chain: &str, key: &str) -> Arc<ServerConfig> {
         .with_no_client_auth()
         .with_single_cert(vec![chain], key)
         .expect("a server");
-    config.alpn_protocols = vec![b"dot".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Arc::new(config)
 }
 

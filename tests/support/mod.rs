@@ -4,6 +4,7 @@
 mod config;
 mod daemons;
 mod dns;
+mod doh;
 mod gate;
 mod http;
 mod liar;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub(crate) use config::Setup;
 pub(crate) use daemons::{Daemon, installed, nsd, ports, unbound, wait_for};
 pub(crate) use dns::{Ask, ede, exchange_tcp, exchange_udp, ipv4_of, soa_of, types};
+pub(crate) use doh::{Body, Doh, Page};
 pub(crate) use gate::{Gate, READY};
 pub(crate) use http::{Response, connect, read_response, request, tunnel};
 pub(crate) use liar::{Asked, Liar, Lie, Way};

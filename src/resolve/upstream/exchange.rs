@@ -24,6 +24,9 @@ use crate::config::{Server, Transport};
 /// Longer than any query here waits, so that our own clock decides.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3600);
 
+/// How many letters of an error are told.
+const MAX_TEXT: usize = 200;
+
 /// An open connection.
 pub(super) struct Exchange {
     handle: DnsExchange<TokioRuntimeProvider>,
@@ -104,7 +107,7 @@ impl Exchange {
                 self.answers.fetch_add(1, Ordering::Relaxed);
                 Ok(response.into_message())
             }
-            Err(NetError::Proto(error)) => Err(StreamError::Malformed(error.to_string())),
+            Err(NetError::Proto(error)) => Err(StreamError::Malformed(plain(&error.to_string()))),
             Err(error) => match failure(error) {
                 AskError::Network(text) => Err(StreamError::Lost(text)),
                 error => Err(StreamError::Lost(error.to_string())),
@@ -118,8 +121,18 @@ fn failure(error: NetError) -> AskError {
         NetError::Io(error) => io_failure(&error),
         NetError::Timeout => AskError::Timeout,
         NetError::Busy => AskError::Network("the connection was closed".to_owned()),
-        error => AskError::Network(error.to_string()),
+        error => AskError::Network(plain(&error.to_string())),
     }
+}
+
+/// An error of hickory for people and logs: it may quote all that the server sent instead of an answer.
+fn plain(text: &str) -> String {
+    // Here the body of an answer of HTTP begins.
+    let text = text.split(", message:").next().unwrap_or_default();
+    text.chars()
+        .take(MAX_TEXT)
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect()
 }
 
 impl fmt::Debug for Exchange {
