@@ -462,3 +462,37 @@ fn a_server_that_accepts_and_says_nothing_is_waited_for_no_longer_than_the_timeo
         }
     }
 }
+
+#[test]
+fn behind_a_server_that_lies_the_next_one_is_asked_and_only_its_answer_is_told_and_kept() {
+    // Lies that are no answer; those that hold the truth, too, are the first server's to give.
+    let lies = LIES.iter().filter(|&&(label, told, _)| {
+        told == Told::Failure && !label.starts_with("chain") && !label.starts_with("loop")
+    });
+    for &(label, _, make) in lies {
+        let liar = Liar::start(move |asked| match asked.record_type {
+            RecordType::A => make(asked),
+            _ => script(asked),
+        });
+        let good = Upstream::start();
+        let owner = format!("{label}.example");
+        for owner in [owner.as_str(), "bank.example"] {
+            good.addresses(owner, &[TRUTH]);
+        }
+        let setup = Setup::new(&good)
+            .mode("off")
+            .upstreams(&[liar.address(), good.address()])
+            .set("dns.upstream.strategy", "\"ordered\"")
+            .set("dns.upstream.timeout", "\"300ms\"");
+        let gate = Gate::start(&setup);
+        let truth = [TRUTH.parse::<std::net::Ipv4Addr>().unwrap()];
+        for _ in 0..2 {
+            let answer = Ask::new(&owner, RecordType::A).tcp(&gate);
+            assert_eq!(ipv4_of(&answer), truth, "{label}: {answer:?}");
+        }
+        assert!(liar.count(&owner, RecordType::A) > 0, "{label}");
+        assert!(good.count(&owner, RecordType::A) > 0, "{label}");
+        let bank = Ask::new("bank.example", RecordType::A).tcp(&gate);
+        assert_eq!(ipv4_of(&bank), truth, "{label}: {bank:?}");
+    }
+}

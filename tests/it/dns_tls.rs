@@ -232,3 +232,25 @@ fn clients_that_look_for_an_encrypted_resolver_find_it_only_where_there_is_one()
     assert_eq!(without.find_addr("dns-tls"), None);
     assert!(!without.folder().join("state").exists());
 }
+
+#[test]
+fn five_hundred_connections_of_noise_cost_no_memory() {
+    let (_upstream, gate) = home();
+    let mut random = Random(0x0500_0500_0500_0500);
+    let mut noise = |rounds: usize| {
+        for _ in 0..rounds {
+            let mut tls = open(&gate);
+            let all: Vec<u8> = (0..20).flat_map(|_| framed(&random.packet())).collect();
+            tls.write_all(&all).ok();
+        }
+        gate.wait_for_metric("sekisho_dns_connections ", 0.0);
+    };
+    // What is allocated once is there after the first.
+    noise(100);
+    let (memory, files) = (gate.status("VmRSS"), gate.open_files());
+    noise(500);
+    let after = gate.status("VmRSS");
+    assert!(after < memory + 16 * 1024, "{memory} -> {after} KiB");
+    assert!(gate.open_files() <= files + 8, "{files} before");
+    assert_serves(&mut open(&gate));
+}
