@@ -196,6 +196,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
                 sniff_timeout: _,
                 sniff_bytes: _,
                 header_bytes: _,
+                via: _,
             },
         egress: _,
         web: Web {

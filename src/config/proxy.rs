@@ -37,6 +37,8 @@ pub struct Proxy {
     pub sniff_bytes: usize,
     /// The longest head of an HTTP message, in bytes.
     pub header_bytes: usize,
+    /// The name by which the gate goes in Via (RFC 9110 section 7.6.3); without one it does not.
+    pub via: Option<String>,
 }
 
 impl Proxy {
@@ -70,6 +72,7 @@ impl Proxy {
         let header_bytes = section.text("header-bytes", "64KiB", |text| {
             value::bytes_within(text, 8 << 10, 1 << 20)
         });
+        let via = section.text("via", "", pseudonym);
         section.finish();
         Some(Self {
             http,
@@ -85,8 +88,21 @@ impl Proxy {
             sniff_timeout: sniff_timeout?,
             sniff_bytes: sniff_bytes?,
             header_bytes: header_bytes?,
+            via: via?,
         })
     }
+}
+
+/// A name in Via, which is a token (RFC 9110 section 5.6.2).
+fn pseudonym(text: &str) -> Result<Option<String>, Wrong> {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if text.chars().all(is_token) {
+        return Ok((!text.is_empty()).then(|| text.to_owned()));
+    }
+    Err(Wrong::new(
+        "it is not one word of letters, digits and `-._`",
+        "write a name such as \"gate-1\", or \"\" for none",
+    ))
 }
 
 fn port(section: &mut Section<'_, '_>, key: &'static str, default: u16) -> u16 {

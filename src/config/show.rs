@@ -140,6 +140,7 @@ struct ProxyShown {
     sniff_timeout: String,
     sniff_bytes: String,
     header_bytes: String,
+    via: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -224,6 +225,7 @@ impl Config {
                 sniff_timeout: duration(proxy.sniff_timeout),
                 sniff_bytes: bytes(proxy.sniff_bytes),
                 header_bytes: bytes(proxy.header_bytes),
+                via: proxy.via.clone().unwrap_or_default(),
             },
             egress: EgressShown {
                 prefer: egress.prefer.as_str(),

@@ -9,8 +9,8 @@ use http_body_util::Full;
 use crate::dial::{DialError, DialErrorKind};
 use crate::telemetry::{Side, chain};
 
-/// The name by which we go in Via (RFC 9110 section 7.6.3) and Proxy-Status.
-pub(super) const PSEUDONYM: &str = "sekisho";
+/// The name by which we go in Proxy-Status.
+const PSEUDONYM: &str = "sekisho";
 
 /// What a name and a password are asked for by (RFC 7617 section 2).
 const CHALLENGE: &str = "Basic realm=\"sekisho\", charset=\"UTF-8\"";

@@ -75,9 +75,10 @@ pub(super) struct Reply {
 
 /// Asks the origin that the request names. Of the failure only its session can tell.
 pub(super) async fn ask(connection: &Connection, request: Request<Sent>) -> Result<Reply, Failed> {
-    let (target, request) = rewritten(request).map_err(|failure| Box::new((None, failure)))?;
-    tracing::debug!(client = %connection.client, method = %request.method(), %target, "request");
     let state = connection.proxy.live.load_full();
+    let via = state.settings.proxy.via.as_deref();
+    let (target, request) = rewritten(request, via).map_err(|failure| Box::new((None, failure)))?;
+    tracing::debug!(client = %connection.client, method = %request.method(), %target, "request");
     let idle = state.settings.proxy.idle_timeout;
     // Pinned where they are: each that takes the other by value would double its size.
     let asked = {
@@ -91,7 +92,7 @@ pub(super) async fn ask(connection: &Connection, request: Request<Sent>) -> Resu
     };
     let (mut head, body) = answer.into_parts();
     let protocol = head.headers.remove(UPGRADE);
-    pass_on(&mut head.headers, head.version);
+    pass_on(&mut head.headers, head.version, via);
     head.version = Version::HTTP_11;
     Ok(Reply {
         target,
@@ -183,9 +184,12 @@ fn answered(
 }
 
 /// The request as the origin shall see it.
-fn rewritten(request: Request<Sent>) -> Result<(Target, Request<Sent>), Failure> {
+fn rewritten(
+    request: Request<Sent>,
+    via: Option<&str>,
+) -> Result<(Target, Request<Sent>), Failure> {
     let (mut head, mut body) = request.into_parts();
-    if was_here(&head.headers) {
+    if via.is_some_and(|name| was_here(&head.headers, name)) {
         return Err(Failure::of_client(
             Kind::Loop,
             "the request was sent through this proxy before",
@@ -219,7 +223,7 @@ fn rewritten(request: Request<Sent>) -> Result<(Target, Request<Sent>), Failure>
     head.uri = Uri::from(path);
     let protocol = upgrade(&head.headers);
     let expects = head.version != Version::HTTP_10 && expects_continue(&head.headers);
-    pass_on(&mut head.headers, head.version);
+    pass_on(&mut head.headers, head.version, via);
     if let Some(protocol) = protocol {
         head.headers.insert(UPGRADE, protocol);
         head.headers

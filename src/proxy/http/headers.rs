@@ -7,8 +7,6 @@ use http::header::{
 };
 use http::{HeaderValue, Version};
 
-use super::super::respond::PSEUDONYM;
-
 /// Headers for the next hop only, whether Connection lists them or not.
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
@@ -24,8 +22,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// Headers that Connection must not take away: the message would mean something else without them.
 const END_TO_END: [HeaderName; 2] = [HOST, CONTENT_LENGTH];
 
-/// Takes out what was meant for us alone, and adds us to Via.
-pub(super) fn pass_on(headers: &mut HeaderMap, version: Version) {
+/// Takes out what was meant for us alone, and adds us to Via, where we have a name there.
+pub(super) fn pass_on(headers: &mut HeaderMap, version: Version, via: Option<&str>) {
     let listed: Vec<HeaderName> = tokens(headers, CONNECTION)
         .filter_map(|name| name.parse().ok())
         .filter(|name| !END_TO_END.contains(name))
@@ -37,19 +35,20 @@ pub(super) fn pass_on(headers: &mut HeaderMap, version: Version) {
     for name in listed.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
+    let Some(pseudonym) = via else { return };
     let received = match version {
         Version::HTTP_10 => "1.0",
         Version::HTTP_2 => "2.0",
         _ => "1.1",
     };
-    if let Ok(value) = HeaderValue::try_from(format!("{received} {PSEUDONYM}")) {
+    if let Ok(value) = HeaderValue::try_from(format!("{received} {pseudonym}")) {
         headers.append(VIA, value);
     }
 }
 
 /// Whether the message was here before.
-pub(super) fn was_here(headers: &HeaderMap) -> bool {
-    tokens(headers, VIA).any(|hop| hop.split_ascii_whitespace().nth(1) == Some(PSEUDONYM))
+pub(super) fn was_here(headers: &HeaderMap, pseudonym: &str) -> bool {
+    tokens(headers, VIA).any(|hop| hop.split_ascii_whitespace().nth(1) == Some(pseudonym))
 }
 
 /// Whether the body is coded for this hop in another way than in chunks. Passed on, it would have lost the name of its
@@ -126,28 +125,29 @@ mod tests {
             ("proxy-authenticate", "Basic"),
             ("authorization", "Basic y"),
         ]);
-        pass_on(&mut map, Version::HTTP_11);
+        pass_on(&mut map, Version::HTTP_11, None);
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["authorization", "content-length", "host", "via"]);
+        assert_eq!(left, ["authorization", "content-length", "host"]);
     }
 
     #[test]
     fn of_two_lengths_the_ambiguous_one_goes() {
         let mut map = headers(&[("transfer-encoding", "chunked"), ("content-length", "3")]);
-        pass_on(&mut map, Version::HTTP_11);
+        pass_on(&mut map, Version::HTTP_11, None);
         assert!(!map.contains_key("content-length") && !map.contains_key("transfer-encoding"));
     }
 
     #[test]
     fn via_names_every_hop_and_shows_a_loop() {
         let mut map = headers(&[("via", "1.1 other (sekisho)")]);
-        assert!(!was_here(&map));
-        pass_on(&mut map, Version::HTTP_10);
+        assert!(!was_here(&map, "sekisho"));
+        pass_on(&mut map, Version::HTTP_10, Some("sekisho"));
         let hops: Vec<_> = map.get_all("via").iter().collect();
         assert_eq!(hops, ["1.1 other (sekisho)", "1.0 sekisho"]);
-        assert!(was_here(&map));
-        assert!(was_here(&headers(&[("via", "1.1 a, 1.1 sekisho, 1.1 b")])));
+        assert!(was_here(&map, "sekisho"));
+        let looped = headers(&[("via", "1.1 a, 1.1 sekisho, 1.1 b")]);
+        assert!(was_here(&looped, "sekisho"));
     }
 
     #[test]

@@ -76,7 +76,7 @@ async fn a_request_is_passed_on_without_what_was_meant_for_us_and_the_connection
             .unwrap();
         let answer = head(&mut stream).await.unwrap().to_ascii_lowercase();
         assert!(answer.starts_with("http/1.1 200 ok\r\n"), "{answer}");
-        assert!(answer.contains("\r\nvia: 1.1 sekisho\r\n"), "{answer}");
+        assert!(answer.contains("\r\nvia: 1.1 gate\r\n"), "{answer}");
         assert!(
             answer.contains("\r\nx: y\r\n") && !answer.contains("keep-alive"),
             "{answer}"
@@ -87,7 +87,7 @@ async fn a_request_is_passed_on_without_what_was_meant_for_us_and_the_connection
         let request = request.to_ascii_lowercase();
         assert!(request.starts_with("get /x?y http/1.1\r\n"), "{request}");
         assert!(request.contains("\r\nhost: a.example\r\n"), "{request}");
-        assert!(request.contains("\r\nvia: 1.1 sekisho\r\n"), "{request}");
+        assert!(request.contains("\r\nvia: 1.1 gate\r\n"), "{request}");
         for gone in ["other.example", "proxy-connection", "x-hop"] {
             assert!(!request.contains(gone), "{request}");
         }
@@ -119,7 +119,7 @@ async fn what_a_proxy_cannot_do_is_explained() {
             "character",
         ),
         (
-            "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nVia: 1.1 x, 1.1 sekisho\r\n\r\n",
+            "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nVia: 1.1 x, 1.1 gate\r\n\r\n",
             "508",
             "before",
         ),

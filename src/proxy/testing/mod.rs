@@ -150,6 +150,7 @@ pub(super) fn settings() -> Settings {
             sniff_timeout: Duration::from_secs(60),
             sniff_bytes: 65_536,
             header_bytes: 16_384,
+            via: Some("gate".to_owned()),
         },
         users: None,
     }
