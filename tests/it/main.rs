@@ -40,4 +40,5 @@ mod matrix;
 mod pac;
 mod querylog;
 mod reload;
+mod reload_storm;
 mod tls;
