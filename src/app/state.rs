@@ -89,6 +89,7 @@ impl State {
                 dialer: Arc::new(dialer),
                 settings: Settings {
                     networks: config.lan.networks.clone(),
+                    rules: Arc::clone(&steering),
                     proxy: config.proxy.clone(),
                     users: users.map(Arc::new),
                 },

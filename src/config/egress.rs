@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::file::Section;
 use super::value;
+use super::via::{self, Via};
 use crate::net::{Acl, Family};
 
 /// How sessions leave.
@@ -19,6 +20,8 @@ pub struct Egress {
     pub allow: Acl,
     /// Networks closed besides it; stronger than `allow`.
     pub deny: Acl,
+    /// The upstream proxy that sessions leave by, where no rule says otherwise.
+    pub via: Via,
 }
 
 impl Egress {
@@ -43,6 +46,7 @@ impl Egress {
         let connect_timeout = section.text("connect-timeout", "10s", value::some_duration);
         let allow = section.texts("allow", &[], value::network);
         let deny = section.texts("deny", &[], value::network);
+        let via = section.text("via", "direct", via::via);
         section.finish();
         Some(Self {
             prefer: prefer?,
@@ -50,6 +54,7 @@ impl Egress {
             connect_timeout: connect_timeout?,
             allow: Acl::new(allow),
             deny: Acl::new(deny),
+            via: via?,
         })
     }
 }

@@ -17,6 +17,7 @@ mod show;
 mod steer;
 mod upstream;
 mod value;
+mod via;
 mod web;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use proxy::Proxy;
 pub use show::Shown;
 pub use steer::{Aaaa, Mode, Names, Rule, RuleSteer, Steer};
 pub use upstream::{Server, Strategy, Transport, Upstream, UpstreamZone};
+pub use via::{Credentials, ProxyKind, UpstreamProxy, Via};
 pub use web::Web;
 
 /// Everything that the gate was told, complete and checked.

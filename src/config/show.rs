@@ -10,7 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::log::LEVELS;
 use super::{
     Aaaa, Cache, Config, Dns, Format, Mode, Names, Rule, RuleSteer, Strategy, Upstream,
-    UpstreamZone,
+    UpstreamZone, Via,
 };
 use crate::net::{Acl, ListenAddr};
 
@@ -122,6 +122,8 @@ struct RuleShown {
     aaaa: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     steer: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,6 +153,7 @@ struct EgressShown {
     connect_timeout: String,
     allow: Vec<String>,
     deny: Vec<String>,
+    via: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -233,6 +236,7 @@ impl Config {
                 connect_timeout: duration(egress.connect_timeout),
                 allow: networks(&egress.allow),
                 deny: networks(&egress.deny),
+                via: egress.via.written(),
             },
             web: WebShown {
                 listen: listeners(&web.listen),
@@ -362,6 +366,7 @@ fn rule(rule: &Rule) -> RuleShown {
             RuleSteer::Never => "never",
             RuleSteer::Always => "always",
         }),
+        via: rule.via.as_ref().map(Via::written),
     }
 }
 

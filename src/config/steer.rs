@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::file::Section;
 use super::value::{self, Wrong};
+use super::via::{self, Via};
 use crate::net::Acl;
 
 /// Which names go through the gate.
@@ -51,7 +52,7 @@ pub enum Names {
 }
 
 /// An exception; every matcher that is present must match.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
     /// Suffixes; where there are neither these nor files of them, every name matches.
     pub domains: Vec<Name>,
@@ -63,6 +64,8 @@ pub struct Rule {
     pub aaaa: Option<Aaaa>,
     /// Whether the name is steered; `None` leaves it to `[steer]`.
     pub steer: Option<RuleSteer>,
+    /// The upstream proxy of its sessions; `None` leaves it to `egress.via`.
+    pub via: Option<Via>,
 }
 
 /// What becomes of AAAA.
@@ -154,6 +157,11 @@ impl Steer {
 }
 
 impl Rule {
+    /// Whether it says anything about how sessions leave.
+    pub fn has_own_way(&self) -> bool {
+        self.via.is_some()
+    }
+
     /// Reads one `[[rule]]`.
     pub(super) fn read(
         mut section: Section<'_, '_>,
@@ -189,12 +197,16 @@ impl Rule {
                 )
             })
             .map(|value| steer.then_some(value));
-        if aaaa == Some(None) && steer == Some(None) {
+        let via = section.is_written("via");
+        let via = section
+            .text("via", "direct", via::via)
+            .map(|value| via.then_some(value));
+        if aaaa == Some(None) && steer == Some(None) && via == Some(None) {
             section.report(
                 "aaaa",
                 Wrong::new(
                     "the rule says nothing",
-                    "write aaaa = \"pass\" or steer = \"never\"",
+                    "write aaaa = \"pass\", steer = \"never\" or via = \"direct\"",
                 ),
             );
         }
@@ -215,6 +227,7 @@ impl Rule {
             clients: has_clients.then(|| Acl::new(clients)),
             aaaa: aaaa?,
             steer: steer?,
+            via: via?,
         })
     }
 }

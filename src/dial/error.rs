@@ -11,6 +11,7 @@ use crate::resolve::ResolveError;
 use crate::telemetry::Side;
 
 use super::guard::Refusal;
+use super::via::ViaError;
 
 /// Why an origin was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,17 @@ pub enum DialError {
         /// [`ADDRESSES_PER_FAMILY`](super::happy_eyeballs::ADDRESSES_PER_FAMILY) of each family.
         attempts: Vec<(IpAddr, io::Error)>,
     },
+    /// The upstream proxy did not take the session on.
+    #[error("{target} was not reached by the upstream proxy {proxy}")]
+    Via {
+        /// What was asked for.
+        target: Target,
+        /// The proxy, without credentials.
+        proxy: String,
+        /// Why.
+        #[source]
+        why: ViaError,
+    },
     /// We have no descriptor or no local port left.
     #[error("no descriptor or local port is left to reach {target}")]
     Descriptors {
@@ -87,6 +99,8 @@ pub enum DialErrorKind {
     Unreachable,
     /// We lack descriptors or ports.
     Descriptors,
+    /// The upstream proxy cannot be used.
+    Via,
 }
 
 impl DialError {
@@ -101,6 +115,11 @@ impl DialError {
             Self::Resolve { .. } => Side::Upstream,
             Self::NotFound { .. } | Self::Timeout { .. } | Self::Unreachable { .. } => Side::Origin,
             Self::Descriptors { .. } => Side::Sekisho,
+            Self::Via { why, .. } => match why {
+                ViaError::Unreached(error) if error.side() == Side::Sekisho => Side::Sekisho,
+                ViaError::Reply { .. } | ViaError::Status(_) => Side::Origin,
+                _ => Side::Upstream,
+            },
         }
     }
 
@@ -116,6 +135,7 @@ impl DialError {
             Self::Resolve { .. } => DialErrorKind::ResolveFailed,
             Self::Timeout { .. } => DialErrorKind::ConnectTimeout,
             Self::Descriptors { .. } => DialErrorKind::Descriptors,
+            Self::Via { why, .. } => kind_by_proxy(why),
             Self::Unreachable { attempts, .. } => {
                 // A family that has no way out says nothing about the origin where the other one got there.
                 let routed: Vec<&io::Error> = attempts
@@ -155,6 +175,27 @@ impl DialError {
             },
             None => Self::Unreachable { target, attempts },
         }
+    }
+}
+
+/// What an upstream proxy says of the origin is taken as if we had found out; all else is about the proxy.
+fn kind_by_proxy(why: &ViaError) -> DialErrorKind {
+    match why {
+        ViaError::Unreached(error) => match error.kind() {
+            kind @ (DialErrorKind::Descriptors | DialErrorKind::ConnectTimeout) => kind,
+            DialErrorKind::ResolveTimeout => DialErrorKind::ConnectTimeout,
+            _ => DialErrorKind::Via,
+        },
+        ViaError::Timeout | ViaError::Reply { code: 6 } | ViaError::Status(504) => {
+            DialErrorKind::ConnectTimeout
+        }
+        ViaError::Reply { code: 3 } => DialErrorKind::Unroutable,
+        ViaError::Reply { code: 4 } | ViaError::Status(502 | 503) => DialErrorKind::Unreachable,
+        ViaError::Reply { code: 5 } => DialErrorKind::ConnectionRefused,
+        ViaError::Broken(_)
+        | ViaError::Credentials
+        | ViaError::Reply { .. }
+        | ViaError::Status(_) => DialErrorKind::Via,
     }
 }
 
@@ -250,6 +291,30 @@ mod tests {
             DialError::of_attempts(target, attempts).kind(),
             DialErrorKind::Unroutable
         );
+    }
+
+    #[test]
+    fn an_upstream_proxy_is_believed_about_the_origin_and_blamed_for_the_rest() {
+        use DialErrorKind::{ConnectTimeout, ConnectionRefused, Unreachable, Unroutable, Via};
+        let unreached = ViaError::Unreached(Box::new(failed(&[Errno::ECONNREFUSED])));
+        for (why, kind, side) in [
+            (unreached, Via, Side::Upstream),
+            (ViaError::Timeout, ConnectTimeout, Side::Upstream),
+            (ViaError::Credentials, Via, Side::Upstream),
+            (ViaError::Reply { code: 1 }, Via, Side::Origin),
+            (ViaError::Reply { code: 3 }, Unroutable, Side::Origin),
+            (ViaError::Reply { code: 5 }, ConnectionRefused, Side::Origin),
+            (ViaError::Status(504), ConnectTimeout, Side::Origin),
+            (ViaError::Status(502), Unreachable, Side::Origin),
+            (ViaError::Status(403), Via, Side::Origin),
+        ] {
+            let error = DialError::Via {
+                target: Target::parse("a.example:443", None).unwrap(),
+                proxy: "http://192.0.2.1:3128".to_owned(),
+                why,
+            };
+            assert_eq!((error.kind(), error.side()), (kind, side), "{error:?}");
+        }
     }
 
     #[test]

@@ -53,6 +53,16 @@ impl Guard {
         }
     }
 
+    /// The same, open to every address that is no listener of ours: for what the admin named himself.
+    pub(super) fn opened(self) -> Self {
+        let everywhere = ["0.0.0.0/0", "::/0"];
+        Self {
+            allow: Acl::new(everywhere.iter().filter_map(|network| network.parse().ok())),
+            deny: Acl::default(),
+            ..self
+        }
+    }
+
     /// Whether a session may go to the address: `egress.deny` closes, then `egress.allow` opens, then the rest closes.
     ///
     /// The IPv4 address inside a NAT64 or 6to4 address is judged too, except by `egress.allow`: opening an IPv4
@@ -189,6 +199,7 @@ impl Surroundings {
 mod tests {
     use std::io;
 
+    use crate::config::Via;
     use crate::net::Family;
 
     use super::*;
@@ -205,6 +216,7 @@ mod tests {
                 connect_timeout: Duration::from_secs(10),
                 allow: acl(allow),
                 deny: acl(deny),
+                via: Via::Direct,
             },
             &lan(),
             vec![

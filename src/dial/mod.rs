@@ -14,6 +14,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 pub mod udp;
+mod via;
 mod ways;
 
 use std::future::{Future, poll_fn};
@@ -28,7 +29,7 @@ use hickory_proto::rr::Name;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::{Egress, Lan};
+use crate::config::{Egress, Lan, Rule};
 use crate::net::{ClientAddr, Family, Host, Target, prepare_stream};
 use crate::resolve::ResolveError;
 use crate::telemetry::Metrics;
@@ -43,6 +44,8 @@ pub use memory::Memory;
 pub use names::{LocalName, LocalNames, Names};
 pub use plan::Plan;
 pub use udp::{Flow, Settled};
+use via::Proxies;
+pub use via::ViaError;
 use ways::Ways;
 
 /// Reaches origins over both families. Made anew at each reload; what is worth keeping is in its [`Memory`].
@@ -50,6 +53,7 @@ use ways::Ways;
 pub struct Dialer {
     names: Names,
     rules: Arc<Rules>,
+    proxies: Proxies,
 }
 
 /// A connection to an origin.
@@ -77,9 +81,14 @@ impl Dialer {
         memory: Arc<Memory>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let rules = |listeners| {
+            let (memory, metrics) = (Arc::clone(&memory), Arc::clone(&metrics));
+            Rules::new(egress, lan, listeners, memory, metrics)
+        };
         Self {
             names,
-            rules: Arc::new(Rules::new(egress, lan, listeners, memory, metrics)),
+            proxies: Proxies::new(egress, rules(listeners.clone())),
+            rules: Arc::new(rules(listeners)),
         }
     }
 
@@ -88,27 +97,35 @@ impl Dialer {
         memory::watch(Arc::clone(&self.rules))
     }
 
-    /// A connection to the target, by the family that answers first, `egress.prefer` with a head start (RFC 8305).
+    /// A connection to the target, by the family that answers first, `egress.prefer` with a head start (RFC 8305), or by
+    /// an upstream proxy. `rule` is the first one that matches the session.
     ///
     /// Dropping the future ends the lookups and the attempts.
     ///
     /// # Errors
     ///
     /// [`DialError`]: the target is closed to clients, has no address, or none of its addresses was reached in time.
-    pub async fn dial(&self, target: &Target) -> Result<Dialed, DialError> {
+    pub async fn dial(&self, target: &Target, rule: Option<&Rule>) -> Result<Dialed, DialError> {
+        if let Some((proxy, told)) = self.proxy_for(target, rule) {
+            return Box::pin(self.dial_via(proxy, &told)).await;
+        }
         let tcp = Tcp(&self.rules.ways);
         let reached = self.rules.reach(target, &self.names, &tcp).await?;
-        // The connection may end at any time; whoever uses it will find out.
-        if let Err(error) = prepare_stream(&reached.stream) {
-            tracing::debug!(%target, %error, "could not prepare a connection");
-        }
-        Ok(Dialed {
-            stream: reached.stream,
-            family: Family::of(reached.address.ip()),
-            address: reached.address,
-            attempts: reached.attempts,
-            elapsed: reached.elapsed,
-        })
+        Ok(prepared(target, reached))
+    }
+}
+
+fn prepared(target: &Target, reached: Reached<TcpStream>) -> Dialed {
+    // The connection may end at any time; whoever uses it will find out.
+    if let Err(error) = prepare_stream(&reached.stream) {
+        tracing::debug!(%target, %error, "could not prepare a connection");
+    }
+    Dialed {
+        stream: reached.stream,
+        family: Family::of(reached.address.ip()),
+        address: reached.address,
+        attempts: reached.attempts,
+        elapsed: reached.elapsed,
     }
 }
 

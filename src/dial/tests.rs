@@ -9,6 +9,7 @@ use hickory_proto::op::ResponseCode;
 use nix::errno::Errno;
 use tokio::net::TcpListener;
 
+use crate::config::Via;
 use crate::net::Acl;
 use crate::telemetry::Side;
 
@@ -103,6 +104,7 @@ fn egress(allow: &[&str]) -> Egress {
         connect_timeout: Duration::from_secs(10),
         allow: Acl::new(allow.iter().map(|network| network.parse().unwrap())),
         deny: Acl::default(),
+        via: Via::Direct,
     }
 }
 
@@ -460,7 +462,7 @@ async fn over_loopback_a_refused_port_falls_back_to_the_other_address() {
 #[test]
 fn a_dial_may_move_between_threads() {
     fn movable<'a>(dialer: &'a Dialer, target: &'a Target) -> impl Future + Send + 'a {
-        dialer.dial(target)
+        dialer.dial(target, None)
     }
     let _: fn(&'static Dialer, &'static Target) -> _ = movable;
 }

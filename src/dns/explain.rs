@@ -330,10 +330,8 @@ mod tests {
         let mut config = config(Mode::Ipv6Only, Names::All);
         config.rules.push(Rule {
             domains: vec![name("both.example.")],
-            domain_files: Vec::new(),
-            clients: None,
             aaaa: Some(Aaaa::Pass),
-            steer: None,
+            ..Rule::default()
         });
         for (owner, record_type, done, by, why) in [
             (

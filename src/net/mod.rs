@@ -5,6 +5,7 @@
 mod acl;
 mod addr;
 mod admission;
+mod beginning;
 mod interfaces;
 mod options;
 mod prefixed;
@@ -13,6 +14,7 @@ mod tcp;
 pub use acl::{Acl, embedded_v4, special_purpose};
 pub use addr::{ClientAddr, Family, Host, HostError, ListenAddr, Target};
 pub use admission::{Admission, Full, Seat};
+pub use beginning::{Beginning, BeginningError, take_beginning};
 pub use interfaces::{Interfaces, InterfacesError};
 pub use options::{
     PairError, bind_pair, bind_tcp, bind_udp, keep_alive, prepare_stream, unacknowledged,

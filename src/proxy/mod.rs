@@ -26,11 +26,13 @@ use tokio_util::task::TaskTracker;
 use self::auth::Door;
 pub use self::auth::{HashError, UserProblem, Users};
 use self::http::Pool;
+use self::respond::Failure;
 use self::seam::{Carry, Dial};
 use crate::config;
-use crate::dial::Dialer;
-use crate::net::{Acl, Admission, ClientAddr, Host, Prefixed, Seat, accept_loop};
+use crate::dial::{Dialed, Dialer};
+use crate::net::{Acl, Admission, ClientAddr, Host, Prefixed, Seat, Target, accept_loop};
 use crate::relay::Relay;
+use crate::steer::Steering;
 use crate::telemetry::{Metrics, RefusalLabels};
 
 /// What serves the hosts that are ours on a listener shared with transparent HTTP.
@@ -60,6 +62,8 @@ pub struct Live {
 pub struct Settings {
     /// The networks of the clients; anyone else is closed unread.
     pub networks: Acl,
+    /// What is said of single names and clients.
+    pub rules: Arc<Steering>,
     /// The rest, as configured; the listeners in it are bound elsewhere.
     pub proxy: config::Proxy,
     /// Who may use the forward proxy and SOCKS; `None`: every client.
@@ -73,16 +77,36 @@ struct State {
     dial: Arc<dyn Dial>,
     /// Made anew with the dialer, so that no pooled connection outlives the rules under which it was made.
     pool: Arc<Pool>,
+    /// Of the rules, by number, that say how sessions leave: no connection is shared by sessions that leave differently.
+    ruled: Vec<(usize, Arc<Pool>)>,
 }
 
 impl State {
     fn new(settings: Settings, dial: Arc<dyn Dial>) -> Arc<Self> {
-        let pool = Pool::new(Arc::clone(&dial), settings.proxy.header_bytes);
+        let pool = |rule| Pool::new(Arc::clone(&dial), rule, settings.proxy.header_bytes);
+        let own_way = settings.rules.rules().zip(1..);
+        let own_way = own_way.filter(|(rule, _)| rule.has_own_way());
+        let ruled = own_way.map(|(rule, number)| (number, pool(Some(Arc::new(rule.clone())))));
+        let (pool, ruled) = (pool(None), ruled.collect());
         Arc::new(Self {
             settings,
             dial,
             pool,
+            ruled,
         })
+    }
+
+    /// A connection to the target, as the rules have it for this client.
+    async fn dial(&self, client: ClientAddr, target: &Target) -> Result<Dialed, Failure> {
+        let rule = self.settings.rules.session_rule(client.ip(), &target.host);
+        self.dial.dial(target, rule.map(|(_, rule)| rule)).await
+    }
+
+    /// The pool of connections to the target for this client.
+    fn pool(&self, client: ClientAddr, target: &Target) -> &Arc<Pool> {
+        let rule = self.settings.rules.session_rule(client.ip(), &target.host);
+        rule.and_then(|(number, _)| self.ruled.iter().find(|(ruled, _)| *ruled == number))
+            .map_or(&self.pool, |(_, pool)| pool)
     }
 }
 

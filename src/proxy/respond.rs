@@ -131,6 +131,12 @@ impl Kind {
                 INTERNAL_ERROR,
                 "The gate is overloaded. Raise its limit of open files, or lower proxy.max-sessions.",
             ),
+            Self::Dial(DialErrorKind::Via) => (
+                StatusCode::BAD_GATEWAY,
+                "destination_unavailable",
+                INTERNAL_ERROR,
+                "Check egress.via, or via of the rule, and what the upstream proxy says.",
+            ),
             Self::BadRequest => (
                 StatusCode::BAD_REQUEST,
                 "http_request_error",

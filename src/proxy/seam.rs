@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::respond::Failure;
+use crate::config::Rule;
 use crate::dial::{Dialed, Dialer};
 use crate::net::Target;
 use crate::relay::{Carried, Relay};
@@ -19,12 +20,20 @@ pub(super) type Task<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Reaches origins.
 pub(super) trait Dial: Send + Sync + fmt::Debug {
     /// As [`Dialer::dial`].
-    fn dial<'a>(&'a self, target: &'a Target) -> Task<'a, Result<Dialed, Failure>>;
+    fn dial<'a>(
+        &'a self,
+        target: &'a Target,
+        rule: Option<&'a Rule>,
+    ) -> Task<'a, Result<Dialed, Failure>>;
 }
 
 impl Dial for Dialer {
-    fn dial<'a>(&'a self, target: &'a Target) -> Task<'a, Result<Dialed, Failure>> {
-        Box::pin(async move { Self::dial(self, target).await.map_err(Failure::from) })
+    fn dial<'a>(
+        &'a self,
+        target: &'a Target,
+        rule: Option<&'a Rule>,
+    ) -> Task<'a, Result<Dialed, Failure>> {
+        Box::pin(async move { Self::dial(self, target, rule).await.map_err(Failure::from) })
     }
 }
 

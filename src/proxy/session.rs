@@ -19,7 +19,7 @@ use crate::telemetry::{
 #[derive(Debug)]
 pub(super) struct Session {
     metrics: Arc<Metrics>,
-    client: ClientAddr,
+    pub(super) client: ClientAddr,
     inbound: Inbound,
     begun: Instant,
 }

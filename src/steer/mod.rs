@@ -15,6 +15,7 @@ pub use lists::{BuiltIn, ListProblem, Lists};
 pub use matcher::SuffixSet;
 
 use crate::config::{Aaaa, Config, Mode, Names, Rule, RuleSteer};
+use crate::net::Host;
 use lists::List;
 
 /// The names that are never steered, whatever the configuration says: one suffix a line, with its reason and source.
@@ -106,6 +107,14 @@ impl CompiledRule {
             && self.domains.as_ref().is_none_or(|(domains, files)| {
                 domains.contains(name) || files.iter().any(|list| list.suffixes.contains(name))
             })
+    }
+
+    /// A session to an address has no name that a domain could match.
+    fn matches_session(&self, client: IpAddr, host: &Host) -> bool {
+        match host {
+            Host::Name(name) => self.matches(client, name),
+            Host::Addr(_) => self.domains.is_none() && self.matches_client(client),
+        }
     }
 
     fn matches_client(&self, client: IpAddr) -> bool {
@@ -242,6 +251,20 @@ impl Steering {
             .map(|compiled| &compiled.rule)
     }
 
+    /// The first rule that matches a session to this host, with its number from 1. One with domains matches only names.
+    pub fn session_rule(&self, client: IpAddr, host: &Host) -> Option<(usize, &Rule)> {
+        self.rules
+            .iter()
+            .zip(1..)
+            .find(|(compiled, _)| compiled.matches_session(client, host))
+            .map(|(compiled, number)| (number, &compiled.rule))
+    }
+
+    /// All rules, in the order of the configuration.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|compiled| &compiled.rule)
+    }
+
     /// Its number, from 1, in the order of the configuration.
     pub fn rule_number(&self, client: IpAddr, name: &Name) -> Option<usize> {
         let matches = |compiled: &CompiledRule| compiled.matches(client, name);
@@ -321,6 +344,19 @@ mod tests {
         assert_eq!(steering.aaaa(CLIENT, &name("a.example.")), Aaaa::Withhold);
         assert_eq!(steering.aaaa(OTHER, &name("a.example.")), Aaaa::Pass);
         assert_eq!(steering.when(OTHER, &name("a.example.")), When::Ipv6Only);
+    }
+
+    #[test]
+    fn a_session_to_an_address_meets_only_rules_without_domains() {
+        let steering = steering(
+            "[[rule]]\ndomains = [\".\"]\nvia = \"direct\"\n\
+             [[rule]]\nclients = [\"192.168.1.50\"]\nvia = \"http://192.0.2.1:3128\"\n",
+        );
+        let number = |client, host: &Host| Some(steering.session_rule(client, host)?.0);
+        let address = Host::Addr(IpAddr::from([203, 0, 113, 1]));
+        assert_eq!(number(CLIENT, &address), Some(2));
+        assert_eq!(number(OTHER, &address), None);
+        assert_eq!(number(OTHER, &Host::Name(name("a.example."))), Some(1));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::net::Family;
 pub enum Side {
     /// The LAN device: a bad request, a refused target, gone before the end.
     Client,
-    /// The DNS servers that we ask.
+    /// The DNS servers that we ask, and upstream proxies.
     Upstream,
     /// The remote server of the session.
     Origin,
@@ -161,6 +161,13 @@ pub struct LoginLabels {
     pub outcome: &'static str,
 }
 
+/// Why an upstream proxy did not take a session on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ViaLabels {
+    /// `unreached`, `timeout`, `broken`, `credentials` or `refused`.
+    pub reason: &'static str,
+}
+
 /// A session that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct FailureLabels {
@@ -271,6 +278,8 @@ pub struct Metrics {
     pub udp_dropped: By<DropLabels, Counter>,
     /// Names and passwords that were asked for (`proxy.users`).
     pub logins: By<LoginLabels, Counter>,
+    /// Sessions that an upstream proxy did not take on.
+    pub via_failures: By<ViaLabels, Counter>,
     /// Sessions that failed.
     pub session_failures: By<FailureLabels, Counter>,
     /// Directions of sessions that went over to splice.
@@ -348,6 +357,7 @@ impl Metrics {
             family_probes: Counter::default(),
             udp_dropped: By::default(),
             logins: By::default(),
+            via_failures: By::default(),
             session_failures: By::default(),
             relay_spliced: Counter::default(),
             relay_without_pipe: Counter::default(),
@@ -556,6 +566,11 @@ impl Metrics {
             "logins",
             "Names and passwords of clients checked by outcome",
             self.logins.clone(),
+        );
+        registry.register(
+            "via_failures",
+            "Sessions that an upstream proxy did not take on, by reason",
+            self.via_failures.clone(),
         );
         registry.register(
             "session_failures",

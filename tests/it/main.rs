@@ -42,3 +42,4 @@ mod querylog;
 mod reload;
 mod reload_storm;
 mod tls;
+mod via;

@@ -6,7 +6,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
 
 use super::{Decision, visible};
-use crate::config::{Aaaa, Rule, RuleSteer};
+use crate::config::{Aaaa, Rule, RuleSteer, Via};
 use crate::dns::{
     handler::View,
     line::shown,
@@ -152,6 +152,7 @@ fn rule<T>(view: &View<T>, client: IpAddr, name: &Name) -> String {
         clients,
         aaaa,
         steer,
+        via,
     } = rule;
     let list = |items: Vec<String>| {
         let mut text: Vec<String> = items
@@ -187,6 +188,11 @@ fn rule<T>(view: &View<T>, client: IpAddr, name: &Name) -> String {
     match steer {
         Some(RuleSteer::Never) => parts.push("steer = \"never\"".to_owned()),
         Some(RuleSteer::Always) => parts.push("steer = \"always\"".to_owned()),
+        None => {}
+    }
+    match via {
+        Some(Via::Direct) => parts.push("via = \"direct\"".to_owned()),
+        Some(Via::Proxy(proxy)) => parts.push(format!("via = \"{proxy}\"")),
         None => {}
     }
     parts.join(", ")

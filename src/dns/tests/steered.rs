@@ -135,11 +135,9 @@ async fn a_service_binding_of_a_steered_name_is_one_record_of_what_the_gate_carr
 async fn rules_and_lists_decide_for_whom_a_name_is_steered() {
     let mut config = config(Mode::Address, Names::All);
     config.rules.push(Rule {
-        domain_files: Vec::new(),
         domains: vec![name("both.example.")],
-        clients: None,
-        aaaa: None,
         steer: Some(RuleSteer::Never),
+        ..Rule::default()
     });
     config.steer.never.push(name("four.example."));
     let handler = handler_of(World::new(ZONE), &config, Zones::default());

@@ -120,11 +120,9 @@ async fn a_soa_that_fails_or_never_comes_is_replaced_in_time() {
 async fn a_rule_passes_aaaa_to_its_clients_and_names_only() {
     let mut config = config(Mode::Ipv6Only, Names::All);
     config.rules.push(Rule {
-        domain_files: Vec::new(),
         domains: vec![name("both.example.")],
-        clients: None,
         aaaa: Some(Aaaa::Pass),
-        steer: None,
+        ..Rule::default()
     });
     let handler = handler_of(World::new(ZONE), &config, Zones::default());
     let answer = ask(
@@ -188,11 +186,9 @@ async fn signatures_over_aaaa_are_not_told_to_who_asks_for_signatures() {
 async fn a_rule_that_passes_aaaa_does_not_pass_those_of_other_names_beside_the_answer() {
     let mut config = config(Mode::Ipv6Only, Names::All);
     config.rules.push(Rule {
-        domain_files: Vec::new(),
         domains: vec![name("mail.example.")],
-        clients: None,
         aaaa: Some(Aaaa::Pass),
-        steer: None,
+        ..Rule::default()
     });
     let handler = handler_of(World::new(ZONE), &config, Zones::default());
     let message = edns_query("mail.example.", RecordType::MX, true);

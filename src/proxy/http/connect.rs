@@ -47,8 +47,12 @@ pub(super) async fn reach(
         Box::new((None, Failure::of_client(Kind::BadRequest, text)))
     })?;
     let state = connection.proxy.live.load_full();
-    let dialing = connection.unless_gone(state.dial.dial(&target)).await;
-    match dialing.and_then(|dialed| dialed) {
+    let dialing = state.dial(connection.client, &target);
+    match connection
+        .unless_gone(dialing)
+        .await
+        .and_then(|dialed| dialed)
+    {
         Ok(dialed) => Ok((target, dialed, state.settings.proxy.idle_timeout)),
         Err(failure) => Err(Box::new((Some(target), failure))),
     }

@@ -80,9 +80,10 @@ pub(super) async fn ask(connection: &Connection, request: Request<Sent>) -> Resu
     let (target, request) = rewritten(request, via).map_err(|failure| Box::new((None, failure)))?;
     tracing::debug!(client = %connection.client, method = %request.method(), %target, "request");
     let idle = state.settings.proxy.idle_timeout;
+    let pool = state.pool(connection.client, &target);
     // Pinned where they are: each that takes the other by value would double its size.
     let asked = {
-        let asking = pin!(state.pool.ask(&target, request));
+        let asking = pin!(pool.ask(&target, request));
         let asking = pin!(patient(asking, &connection.activity, idle));
         connection.unless_gone(asking).await
     };
@@ -99,7 +100,7 @@ pub(super) async fn ask(connection: &Connection, request: Request<Sent>) -> Resu
         head,
         body,
         link,
-        pool: Arc::clone(&state.pool),
+        pool: Arc::clone(pool),
         idle,
         protocol,
     })

@@ -24,6 +24,7 @@ use super::super::seam::Dial;
 use super::super::session::Reached;
 use super::SMALLEST_HEAD;
 use super::body::Sent;
+use crate::config::Rule;
 use crate::net::{Target, keep_alive};
 use crate::telemetry::{Side, chain};
 
@@ -43,6 +44,8 @@ const POOL_TOTAL: usize = 1_024;
 #[derive(Debug)]
 pub(in crate::proxy) struct Pool {
     dial: Arc<dyn Dial>,
+    /// Of all sessions that share it.
+    rule: Option<Arc<Rule>>,
     builder: Builder,
     resting: Mutex<Resting>,
 }
@@ -62,14 +65,19 @@ struct Rest {
 }
 
 impl Pool {
-    /// An empty pool, which is filled by `dial`.
-    pub(in crate::proxy) fn new(dial: Arc<dyn Dial>, header_bytes: usize) -> Arc<Self> {
+    /// An empty pool, which is filled by `dial`, as `rule` has it.
+    pub(in crate::proxy) fn new(
+        dial: Arc<dyn Dial>,
+        rule: Option<Arc<Rule>>,
+        header_bytes: usize,
+    ) -> Arc<Self> {
         let mut builder = Builder::new();
         builder
             .max_buf_size(header_bytes.max(SMALLEST_HEAD))
             .preserve_header_case(true);
         Arc::new(Self {
             dial,
+            rule,
             builder,
             resting: Mutex::default(),
         })
@@ -100,7 +108,7 @@ impl Pool {
     }
 
     async fn open(&self, target: &Target) -> Result<Box<Link>, Failure> {
-        let dialed = self.dial.dial(target).await?;
+        let dialed = self.dial.dial(target, self.rule.as_deref()).await?;
         // The connection may end at any time; whoever uses it will find out.
         keep_alive(&dialed.stream).ok();
         let reached = Reached::from(&dialed);
@@ -322,7 +330,7 @@ mod tests {
         let (origin, _) = scripted(OK).await;
         let ways = Ways::new([("a.example:80", Ok(origin))]);
         let target = Target::parse("a.example:80", None).unwrap();
-        (Pool::new(Arc::new(ways), 16_384), target)
+        (Pool::new(Arc::new(ways), None, 16_384), target)
     }
 
     async fn used(pool: &Pool, target: &Target) -> Box<Link> {

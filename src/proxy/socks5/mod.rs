@@ -262,7 +262,7 @@ impl<'a> Conversation<'a> {
     }
 
     async fn dial(&self, target: &Target) -> Result<Dialed, Failure> {
-        unless_gone(&self.stream, self.state.dial.dial(target)).await?
+        unless_gone(&self.stream, self.state.dial(self.client, target)).await?
     }
 
     /// Tells the client that the origin is reached, and the origin what the client has said already.

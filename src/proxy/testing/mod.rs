@@ -25,8 +25,9 @@ use super::seam::{Carry, Dial, Task};
 use super::{Proxy, Settings, Site};
 use crate::config;
 use crate::dial::{DialErrorKind, Dialed};
-use crate::net::{Acl, Family, Target};
+use crate::net::{Acl, Family, Interfaces, Target};
 use crate::relay::{Carried, Ended};
+use crate::steer::{Lists, Steering};
 use crate::telemetry::{Metrics, Side};
 
 /// Leads each target to an origin, or nowhere.
@@ -42,7 +43,11 @@ impl Ways {
 }
 
 impl Dial for Ways {
-    fn dial<'a>(&'a self, target: &'a Target) -> Task<'a, Result<Dialed, Failure>> {
+    fn dial<'a>(
+        &'a self,
+        target: &'a Target,
+        _: Option<&'a config::Rule>,
+    ) -> Task<'a, Result<Dialed, Failure>> {
         Box::pin(async move {
             let way = self.0.get(target.to_string().as_str()).copied();
             let failed = |kind| Failure::new(kind, Side::Origin, format!("no way to {target}"));
@@ -70,7 +75,11 @@ pub(super) struct Slow {
 }
 
 impl Dial for Slow {
-    fn dial<'a>(&'a self, _: &'a Target) -> Task<'a, Result<Dialed, Failure>> {
+    fn dial<'a>(
+        &'a self,
+        _: &'a Target,
+        _: Option<&'a config::Rule>,
+    ) -> Task<'a, Result<Dialed, Failure>> {
         struct Told<'a>(&'a Notify);
         impl Drop for Told<'_> {
             fn drop(&mut self) {
@@ -133,9 +142,17 @@ impl Carry for Copy {
     }
 }
 
+/// The rules of a configuration.
+pub(super) fn rules(text: &str) -> Arc<Steering> {
+    let interfaces = Interfaces::of(&[("eth0", "192.168.1.2/24")], Some("eth0"));
+    let config = config::Config::parse(text, None, &interfaces, "nameserver 192.0.2.53\n");
+    Arc::new(Steering::new(&config.unwrap(), Lists::default()))
+}
+
 pub(super) fn settings() -> Settings {
     Settings {
         networks: Acl::new(["127.0.0.0/8".parse().unwrap()]),
+        rules: rules(""),
         proxy: config::Proxy {
             http: Vec::new(),
             socks: Vec::new(),

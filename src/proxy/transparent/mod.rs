@@ -94,7 +94,7 @@ async fn carry(
 ) -> Result<(), (TcpStream, Failure)> {
     let idle = state.settings.proxy.idle_timeout;
     let begun = async {
-        let mut dialed = state.dial.dial(target).await?;
+        let mut dialed = state.dial(session.client, target).await?;
         match tokio::time::timeout(idle, dialed.stream.write_all(&read)).await {
             Ok(Ok(())) => Ok(dialed),
             Ok(Err(error)) => Err(Failure::new(
