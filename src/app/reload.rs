@@ -192,6 +192,8 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
                 plain_origin_port: _,
                 max_sessions: _,
                 max_sessions_per_client: _,
+                rate_limit: _,
+                rate_burst: _,
                 idle_timeout: _,
                 sniff_timeout: _,
                 sniff_bytes: _,

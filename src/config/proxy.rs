@@ -29,6 +29,10 @@ pub struct Proxy {
     pub max_sessions: usize,
     /// Sessions at once of one client; more are refused.
     pub max_sessions_per_client: usize,
+    /// New connections a second of one client; more are refused. 0 is no limit.
+    pub rate_limit: u32,
+    /// How many of them may come at once.
+    pub rate_burst: u32,
     /// How long a session may stay silent.
     pub idle_timeout: Duration,
     /// How long a client may take to say where it wants to go.
@@ -63,6 +67,8 @@ impl Proxy {
                 Wrong::new("it is more than max-sessions", "write a smaller number"),
             );
         }
+        let rate_limit = section.number("rate-limit", 0, 0..1_000_001);
+        let rate_burst = section.number("rate-burst", 200, 1..1_000_001);
         let idle_timeout = section.text("idle-timeout", "1h", value::some_duration);
         let sniff_timeout = section.text("sniff-timeout", "10s", value::some_duration);
         let sniff_bytes = section.text("sniff-bytes", "64KiB", |text| {
@@ -84,6 +90,8 @@ impl Proxy {
             plain_origin_port,
             max_sessions: max_sessions as usize,
             max_sessions_per_client: per_client as usize,
+            rate_limit,
+            rate_burst,
             idle_timeout: idle_timeout?,
             sniff_timeout: sniff_timeout?,
             sniff_bytes: sniff_bytes?,

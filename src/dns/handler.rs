@@ -26,13 +26,12 @@ use super::message::{ClientEdns, Draft, ede};
 use super::options::{self, Malformed, Said, Wishes};
 use super::pipeline;
 use super::policy::Reach;
-use super::rate::Buckets;
 use super::rebind::Rebinding;
 use super::screen::{Screened, client_edns, screen};
 use super::shape;
 use super::truth::Truth;
 use crate::config::Config;
-use crate::net::{Acl, Admission, ClientAddr};
+use crate::net::{Acl, Admission, Buckets, ClientAddr};
 use crate::resolve::Resolver;
 use crate::steer::Steering;
 use crate::telemetry::{AnswerLabels, Metrics, QueryLabels, queries_wanted, tell_query};
@@ -380,7 +379,7 @@ impl<T: Truth> Handler<T> {
         let now = tokio::time::Instant::now().into_std();
         // Every change is complete before anything can panic.
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let granted = buckets.take(client.ip(), rate, now);
+        let granted = buckets.take(client.ip(), rate, rate, now);
         drop(buckets);
         if granted {
             return None;

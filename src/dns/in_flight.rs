@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::rate::device;
+use crate::net::device;
 use crate::telemetry::Metrics;
 
 /// The counts.

@@ -21,7 +21,6 @@ mod names;
 mod options;
 mod pipeline;
 mod policy;
-mod rate;
 mod rebind;
 mod screen;
 mod server;

@@ -104,7 +104,8 @@ impl Admission {
         self.enter(client).ok_or(Full::Client)
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether there is room now.
+    pub fn has_room(&self) -> bool {
         let seats = self.seats();
         seats.taken < seats.most
     }

@@ -9,6 +9,7 @@ mod beginning;
 mod interfaces;
 mod options;
 mod prefixed;
+mod rate;
 mod tcp;
 
 pub use acl::{Acl, embedded_v4, special_purpose};
@@ -20,4 +21,5 @@ pub use options::{
     PairError, bind_pair, bind_tcp, bind_udp, keep_alive, prepare_stream, unacknowledged,
 };
 pub use prefixed::Prefixed;
+pub use rate::{Buckets, device};
 pub use tcp::{accept_loop, broken};

@@ -20,3 +20,14 @@ pub(super) async fn farewell(mut stream: TcpStream, words: &[u8]) {
     // The client need not listen.
     tokio::time::timeout(FAREWELL, saying).await.ok();
 }
+
+/// Says the last word to a client that was not let in, once it has said its first: words that come sooner belong to no
+/// request. Whoever says nothing is reset.
+pub(super) async fn turn_away(stream: TcpStream, words: &[u8]) {
+    let heard = tokio::time::timeout(FAREWELL, stream.readable()).await;
+    if heard.is_ok_and(|heard| heard.is_ok()) {
+        farewell(stream, words).await;
+    } else {
+        stream.set_zero_linger().ok();
+    }
+}

@@ -16,21 +16,24 @@ mod testing;
 mod transparent;
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::auth::Door;
 pub use self::auth::{HashError, UserProblem, Users};
+use self::farewell::turn_away;
 use self::http::Pool;
-use self::respond::Failure;
+use self::respond::{Failure, Kind};
 use self::seam::{Carry, Dial};
 use crate::config;
 use crate::dial::{Dialed, Dialer};
-use crate::net::{Acl, Admission, ClientAddr, Host, Prefixed, Seat, Target, accept_loop};
+use crate::net::{Acl, Admission, Buckets, ClientAddr, Host, Prefixed, Seat, Target, accept_loop};
 use crate::relay::Relay;
 use crate::steer::Steering;
 use crate::telemetry::{Metrics, RefusalLabels};
@@ -110,6 +113,12 @@ impl State {
     }
 }
 
+/// How many clients that are not let in are told why at the same time; the others are reset.
+const TOLD: usize = 16;
+
+/// What is said to a client of a listener that is not let in.
+type Words = fn(&Failure) -> Vec<u8>;
+
 /// The proxy with all its listeners.
 #[derive(Debug)]
 pub struct Proxy {
@@ -118,6 +127,9 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
     door: Door,
+    rates: Mutex<Buckets>,
+    /// For those who are told why they are not let in.
+    told: Arc<Semaphore>,
     /// No more connections.
     stop: CancellationToken,
     /// No more bytes.
@@ -150,6 +162,8 @@ impl Proxy {
                 settings.proxy.max_sessions,
                 settings.proxy.max_sessions_per_client,
             ),
+            rates: Mutex::default(),
+            told: Arc::new(Semaphore::new(TOLD)),
             live: ArcSwap::new(State::new(settings, dial)),
             carry,
             door: Door::new(Arc::clone(&metrics)),
@@ -175,7 +189,7 @@ impl Proxy {
 
     /// Serves clients that know that we are a proxy (CONNECT, absolute-form), until [`Proxy::stop`].
     pub async fn serve_forward(self: Arc<Self>, listener: TcpListener) {
-        self.serve(listener, |proxy, admitted| {
+        self.serve(listener, Some(Failure::raw), |proxy, admitted| {
             Box::pin(http::serve(proxy, admitted))
         })
         .await;
@@ -183,7 +197,7 @@ impl Proxy {
 
     /// Serves clients that speak SOCKS5, or SOCKS4, until [`Proxy::stop`].
     pub async fn serve_socks(self: Arc<Self>, listener: TcpListener) {
-        self.serve(listener, |proxy, admitted| {
+        self.serve(listener, None, |proxy, admitted| {
             Box::pin(socks5::serve(proxy, admitted))
         })
         .await;
@@ -191,7 +205,7 @@ impl Proxy {
 
     /// Serves clients that take us for the TLS server that they name in their SNI, until [`Proxy::stop`].
     pub async fn serve_tls(self: Arc<Self>, listener: TcpListener) {
-        self.serve(listener, |proxy, admitted| {
+        self.serve(listener, None, |proxy, admitted| {
             Box::pin(transparent::tls::serve(proxy, admitted))
         })
         .await;
@@ -200,7 +214,7 @@ impl Proxy {
     /// Serves clients that take us for the HTTP server that they name in Host, until [`Proxy::stop`]; hosts that
     /// `site` owns, and requests of HTTP/1.0 that name none, are for the site.
     pub async fn serve_plain(self: Arc<Self>, listener: TcpListener, site: Option<Arc<dyn Site>>) {
-        self.serve(listener, move |proxy, admitted| {
+        self.serve(listener, Some(Failure::raw), move |proxy, admitted| {
             Box::pin(transparent::http::serve(proxy, admitted, site.clone()))
         })
         .await;
@@ -227,18 +241,22 @@ impl Proxy {
     async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
+        words: Option<Words>,
         session: impl Fn(Arc<Self>, Admitted) -> seam::Task<'static, ()>,
     ) {
-        let admission = Arc::clone(&self.admission);
+        let (admission, metrics) = (Arc::clone(&self.admission), Arc::clone(&self.metrics));
         accept_loop(
             listener,
             self.stop.clone(),
             move || {
+                if !admission.has_room() {
+                    metrics.sessions_held.inc();
+                }
                 let admission = Arc::clone(&admission);
                 async move { admission.room().await }
             },
             move |stream, client, ()| {
-                if let Some(admitted) = self.admit(stream, client) {
+                if let Some(admitted) = self.admit(stream, client, words) {
                     self.sessions.spawn(session(Arc::clone(&self), admitted));
                 }
             },
@@ -246,14 +264,28 @@ impl Proxy {
         .await;
     }
 
-    fn admit(&self, stream: TcpStream, client: ClientAddr) -> Option<Admitted> {
+    fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        client: ClientAddr,
+        words: Option<Words>,
+    ) -> Option<Admitted> {
         let state = self.live.load_full();
         if !state.settings.networks.contains(client.ip()) {
             self.refuse(&stream, client, "stranger");
             return None;
         }
+        let config::Proxy {
+            rate_limit: rate,
+            rate_burst: burst,
+            ..
+        } = state.settings.proxy;
+        if rate > 0 && !self.rates().take(client.ip(), rate, burst, now()) {
+            self.turn_away(stream, client, "rate", words);
+            return None;
+        }
         let Some(seat) = self.admission.enter(client.ip()) else {
-            self.refuse(&stream, client, "per-client");
+            self.turn_away(stream, client, "per-client", words);
             return None;
         };
         Some(Admitted {
@@ -264,16 +296,57 @@ impl Proxy {
         })
     }
 
+    /// Refuses a client of ours, in words where the listener has some and few others are being told.
+    fn turn_away(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        client: ClientAddr,
+        reason: &'static str,
+        words: Option<Words>,
+    ) {
+        let told = words.zip(Arc::clone(&self.told).try_acquire_owned().ok());
+        let Some((words, permit)) = told else {
+            self.refuse(&stream, client, reason);
+            return;
+        };
+        tracing::debug!(%client, reason, "connection refused");
+        self.count_refusal(reason);
+        let text = match reason {
+            "rate" => "the client makes new connections too fast",
+            _ => "the client has too many connections",
+        };
+        let words = words(&Failure::of_client(Kind::TooMany, text));
+        let cut = self.cut.clone();
+        self.sessions.spawn(async move {
+            cut.run_until_cancelled(turn_away(stream, &words)).await;
+            drop(permit);
+        });
+    }
+
     fn refuse(&self, stream: &TcpStream, client: ClientAddr, reason: &'static str) {
         tracing::debug!(%client, reason, "connection refused");
         self.count_refusal(reason);
         // Answered with RST: nothing of ours is left waiting for a peer that we do not want.
         stream.set_zero_linger().ok();
     }
+
     fn count_refusal(&self, reason: &'static str) {
         self.metrics
             .sessions_refused
             .get_or_create(&RefusalLabels { reason })
             .inc();
     }
+
+    fn rates(&self) -> MutexGuard<'_, Buckets> {
+        // Every change is complete before anything can panic.
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "when a connection came, for the rate of its client"
+)]
+fn now() -> Instant {
+    Instant::now()
 }

@@ -12,7 +12,7 @@ use crate::dial::Dialed;
 use crate::net::{ClientAddr, Family, Target, broken};
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{
-    FailureLabels, Inbound, InboundLabels, Metrics, Side, TrafficLabels, events,
+    FailureLabels, Inbound, InboundLabels, LimitLabels, Metrics, Side, TrafficLabels, events,
 };
 
 /// A session that is open.
@@ -71,7 +71,10 @@ impl Session {
         }
         let ended = match &carried.ended {
             Ended::Closed => "closed",
-            Ended::Idle => "idle",
+            Ended::Idle => {
+                self.count_limit("idle-timeout");
+                "idle"
+            }
             Ended::Cut => "cut",
             Ended::Broken(side, error) => {
                 self.count_failure(*side);
@@ -102,6 +105,13 @@ impl Session {
     /// Logs and counts why the session came to nothing.
     pub(super) fn failed(&self, target: Option<&Target>, failure: &Failure) {
         self.count_failure(failure.side);
+        match (failure.kind, self.inbound) {
+            (Kind::HeadTooLarge, Inbound::Tls) => self.count_limit("sniff-bytes"),
+            (Kind::HeadTooLarge, _) => self.count_limit("header-bytes"),
+            (Kind::HeadTimeout, _) => self.count_limit("sniff-timeout"),
+            (Kind::ResponseTimeout, _) => self.count_limit("idle-timeout"),
+            _ => {}
+        }
         let target = target.map(tracing::field::display);
         macro_rules! line {
             ($level:ident) => {
@@ -120,6 +130,13 @@ impl Session {
             Side::Sekisho => line!(warn),
             Side::Client | Side::Upstream | Side::Origin => line!(debug),
         }
+    }
+
+    fn count_limit(&self, limit: &'static str) {
+        self.metrics
+            .session_limits
+            .get_or_create(&LimitLabels { limit })
+            .inc();
     }
 
     fn count_failure(&self, side: Side) {

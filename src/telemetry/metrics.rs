@@ -149,8 +149,8 @@ impl From<Family> for FamilyLabels {
 /// Why a connection was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
-    /// `stranger` (outside `lan.networks`), `per-client` (its sessions are used up), or `total` (all are, for a stream of
-    /// HTTP/2).
+    /// `stranger` (outside `lan.networks`), `per-client` (its sessions are used up), `rate` (it makes too many), or
+    /// `total` (all are used up, for a stream of HTTP/2).
     pub reason: &'static str,
 }
 
@@ -159,6 +159,13 @@ pub struct RefusalLabels {
 pub struct LoginLabels {
     /// `right`, `remembered` (right before), `wrong`, `missing`, `limited` (wrong too often), `busy`.
     pub outcome: &'static str,
+}
+
+/// A bound that a session met.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabels {
+    /// The key of `[proxy]`: `header-bytes`, `sniff-bytes`, `sniff-timeout` or `idle-timeout`.
+    pub limit: &'static str,
 }
 
 /// Why an upstream proxy did not take a session on.
@@ -264,6 +271,10 @@ pub struct Metrics {
     pub sessions_active: Gauge,
     /// Connections not taken.
     pub sessions_refused: By<RefusalLabels, Counter>,
+    /// Times that a listener took no more connections because `proxy.max-sessions` were open.
+    pub sessions_held: Counter,
+    /// Sessions that ended at a bound.
+    pub session_limits: By<LimitLabels, Counter>,
     /// Bytes relayed.
     pub session_bytes: By<TrafficLabels, Counter>,
     /// From the wish to connect to the connection, name resolution included.
@@ -350,6 +361,8 @@ impl Metrics {
             sessions: By::default(),
             sessions_active: Gauge::default(),
             sessions_refused: By::default(),
+            sessions_held: Counter::default(),
+            session_limits: By::default(),
             session_bytes: By::default(),
             connect_seconds: By::new_with_constructor(|| Histogram::new(CONNECT_BUCKETS)),
             connect_failures: By::default(),
@@ -529,6 +542,16 @@ impl Metrics {
             "sessions_refused",
             "Connections not taken by reason",
             self.sessions_refused.clone(),
+        );
+        registry.register(
+            "sessions_held",
+            "Times that a listener took no more connections at proxy.max-sessions",
+            self.sessions_held.clone(),
+        );
+        registry.register(
+            "session_limits",
+            "Sessions that ended at a bound, by its key",
+            self.session_limits.clone(),
         );
         registry.register_with_unit(
             "session",

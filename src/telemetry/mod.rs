@@ -12,7 +12,7 @@ pub use errors::chain;
 pub use log::{LogError, colour, init, set_level};
 pub use metrics::{
     AnswerLabels, DnssecLabels, DropLabels, FailureLabels, FamilyLabels, Inbound, InboundLabels,
-    LocalLabels, LoginLabels, Metrics, QueryLabels, RefusalLabels, ReloadLabels, Side,
+    LimitLabels, LocalLabels, LoginLabels, Metrics, QueryLabels, RefusalLabels, ReloadLabels, Side,
     TrafficLabels, UpstreamLabels, ViaLabels,
 };
 pub use queries::{QueryLine, queries_wanted, set_queries, tell_query};

@@ -58,6 +58,14 @@ fn wait_for_failures(gate: &Gate, inbound: &str, count: f64) {
     }
 }
 
+fn wait_for_limit(gate: &Gate, limit: &str, count: f64) {
+    let name = format!("sekisho_session_limits_total{{limit=\"{limit}\"}}");
+    let begun = clock();
+    while metric(gate, &name) < count {
+        assert!(begun.elapsed() < PATIENCE, "{limit}: not counted");
+    }
+}
+
 #[test]
 fn a_client_with_too_many_sessions_is_refused_until_one_ends() {
     let (_upstream, gate, _origin, target) =
@@ -66,9 +74,12 @@ fn a_client_with_too_many_sessions_is_refused_until_one_ends() {
     let second = tunnel(gate.addr("http"), &target);
     assert_eq!((first.1.status, second.1.status), (200, 200));
     let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
-    let refused = request(gate.addr("http"), head.as_bytes());
-    assert!(refused.is_none_or(|response| response.status >= 400));
-    assert!(metric(&gate, "sekisho_sessions_refused_total") >= 1.0);
+    let refused = request(gate.addr("http"), head.as_bytes()).expect("an answer");
+    assert_eq!(refused.status, 429);
+    let why = refused.header("proxy-status").unwrap();
+    assert!(why.contains("connection_limit_reached"), "{why}");
+    let name = "sekisho_sessions_refused_total{reason=\"per-client\"}";
+    assert!(metric(&gate, name) >= 1.0);
     drop(first);
     let begun = clock();
     loop {
@@ -83,6 +94,33 @@ fn a_client_with_too_many_sessions_is_refused_until_one_ends() {
 }
 
 #[test]
+fn a_client_that_connects_too_fast_is_refused_on_every_inbound() {
+    let (_upstream, gate, _origin, target) = home(|setup| {
+        setup
+            .set("proxy.rate-limit", "1")
+            .set("proxy.rate-burst", "3")
+    });
+    let statuses = (0..5).map(|_| tunnel(gate.addr("http"), &target).1.status);
+    let statuses: Vec<u16> = statuses.collect();
+    // As many as the burst, and perhaps one for each second that this takes.
+    assert_eq!(statuses[..3], [200, 200, 200]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    let name = "sekisho_sessions_refused_total{reason=\"rate\"}";
+    let before = metric(&gate, name);
+    let plain = request(gate.addr("plain"), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(plain.is_some_and(|answer| answer.status >= 400));
+    for _ in 0..3 {
+        read_to_the_end({
+            let mut stream = connect(gate.addr("tls"));
+            stream.write_all(&[0x16]).ok();
+            stream.shutdown(std::net::Shutdown::Write).ok();
+            stream
+        });
+    }
+    assert!(metric(&gate, name) > before);
+}
+
+#[test]
 fn sessions_beyond_the_total_wait_for_a_place() {
     let (_upstream, gate, _origin, target) = home(|setup| setup.set("proxy.max-sessions", "2"));
     let first = tunnel(gate.addr("http"), &target);
@@ -92,6 +130,7 @@ fn sessions_beyond_the_total_wait_for_a_place() {
     let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
     third.write_all(head.as_bytes()).unwrap();
     assert_silent(&mut third);
+    assert!(metric(&gate, "sekisho_sessions_held_total") >= 1.0);
     drop(first);
     let mut status = [0; 12];
     third.read_exact(&mut status).unwrap();
@@ -106,6 +145,7 @@ fn a_silent_session_is_ended() {
     assert_eq!(response.status, 200);
     stream.write_all(b"x").unwrap();
     assert!(read_to_the_end(stream).starts_with(b"x"));
+    wait_for_limit(&gate, "idle-timeout", 1.0);
 }
 
 #[test]
@@ -127,6 +167,7 @@ fn a_client_that_does_not_say_where_to_is_hung_up_on() {
     }
     wait_for_failures(&gate, "tls", 1.0);
     wait_for_failures(&gate, "http", 1.0);
+    wait_for_limit(&gate, "sniff-timeout", 3.0);
 }
 
 #[test]
@@ -149,6 +190,7 @@ fn a_head_that_is_too_long_is_refused() {
         );
         wait_for_failures(&gate, inbound, 1.0);
     }
+    wait_for_limit(&gate, "header-bytes", 2.0);
     assert_eq!(origin.connections(), 0);
 }
 
@@ -157,11 +199,15 @@ fn a_hello_that_is_too_long_is_refused() {
     let (_upstream, gate, _origin, _) = home(|setup| setup.set("proxy.sniff-bytes", r#""4KiB""#));
     let mut hello = vec![0x16, 3, 1, 0x3f, 0xfc, 1, 0, 0x3f, 0xf8];
     hello.resize(12_000, 0);
+    // TLS 1.2, no session, and more cipher suites than fit.
+    hello[9..11].copy_from_slice(&[3, 3]);
+    hello[44..46].copy_from_slice(&[0x30, 0]);
     let mut stream = connect(gate.addr("tls"));
     stream.write_all(&hello).ok();
     let said = read_to_the_end(stream);
     assert!(said.is_empty() || said[0] == 21);
     wait_for_failures(&gate, "tls", 1.0);
+    wait_for_limit(&gate, "sniff-bytes", 1.0);
 }
 
 #[test]

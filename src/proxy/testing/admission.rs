@@ -29,7 +29,9 @@ async fn a_client_over_its_limit_is_closed_and_let_in_when_another_of_its_sessio
     first.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(head(&mut first).await.unwrap(), request);
     let mut second = TcpStream::connect(address).await.unwrap();
-    assert_eq!(rest(&mut second).await, b"");
+    second.write_all(request.as_bytes()).await.unwrap();
+    let refusal = rest(&mut second).await;
+    assert!(refusal.starts_with(b"HTTP/1.1 429 "), "{refusal:?}");
     drop(first);
     loop {
         let mut third = TcpStream::connect(address).await.unwrap();
@@ -42,6 +44,33 @@ async fn a_client_over_its_limit_is_closed_and_let_in_when_another_of_its_sessio
         text.contains("refused_total{reason=\"per-client\"}"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn few_are_told_why_at_once_and_the_others_are_reset() {
+    let mut settings = settings();
+    settings.proxy.max_sessions_per_client = 1;
+    let gate = Gate::new(settings, []);
+    let address = gate.plain(None).await;
+    let _first = TcpStream::connect(address).await.unwrap();
+    while gate.proxy.sessions.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut waiting = Vec::new();
+    for count in 1..=super::super::TOLD {
+        waiting.push(TcpStream::connect(address).await.unwrap());
+        while gate.proxy.sessions.len() < 1 + count {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut beyond = TcpStream::connect(address).await.unwrap();
+    assert_eq!(rest(&mut beyond).await, b"", "no place to be told");
+    for stream in &mut waiting {
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.ok();
+    }
+    let told = rest(&mut waiting[0]).await;
+    assert!(told.starts_with(b"HTTP/1.1 429 "), "{told:?}");
+    assert_eq!(exchange(gate.tls().await, "\x16").await, "", "not HTTP");
 }
 
 #[tokio::test]

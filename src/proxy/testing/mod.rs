@@ -163,6 +163,8 @@ pub(super) fn settings() -> Settings {
             plain_origin_port: 80,
             max_sessions: 100,
             max_sessions_per_client: 100,
+            rate_limit: 0,
+            rate_burst: 1,
             idle_timeout: Duration::from_secs(60),
             sniff_timeout: Duration::from_secs(60),
             sniff_bytes: 65_536,

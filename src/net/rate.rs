@@ -1,6 +1,6 @@
-//! PURE. How many queries a second one client may ask: a token bucket each, which holds one second's worth.
+//! PURE. How many queries, or connections, a second one client may make: a token bucket each.
 //!
-//! Asked by `handler`, where `dns.rate-limit` is set. A bucket is one moment, that at which it will be full again (the
+//! Asked by `dns`, where `dns.rate-limit` is set, and by `proxy`, where `proxy.rate-limit` is. A bucket is one moment, that at which it will be full again (the
 //! theoretical arrival time of the generic cell rate algorithm, ITU-T I.371): the time to it is what was taken out.
 
 use std::collections::HashMap;
@@ -11,11 +11,9 @@ use std::time::{Duration, Instant};
 const MOST: usize = 4096;
 /// How long the buckets are not looked through again after that.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What a bucket holds.
-const BURST: Duration = Duration::from_secs(1);
 
 /// One household device: an IPv4 address, or the /64 of an IPv6 address, which one device has to itself to choose from.
-pub(super) fn device(client: IpAddr) -> IpAddr {
+pub fn device(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
@@ -27,7 +25,7 @@ pub(super) fn device(client: IpAddr) -> IpAddr {
 
 /// The buckets.
 #[derive(Debug, Default)]
-pub(super) struct Buckets {
+pub struct Buckets {
     full_at: HashMap<IpAddr, Instant>,
     /// Of those who found no place.
     shared: Option<Instant>,
@@ -35,21 +33,22 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    /// Takes one query out of the bucket of a client, at `rate` a second; `false` where it is empty. A rate of 0 is no
-    /// limit.
-    pub(super) fn take(&mut self, client: IpAddr, rate: u32, now: Instant) -> bool {
-        let Some(each) = BURST.checked_div(rate) else {
+    /// Takes one out of the bucket of a client, which holds `burst` and is filled with `rate` a second; `false` where it
+    /// is empty. A rate of 0 is no limit.
+    pub fn take(&mut self, client: IpAddr, rate: u32, burst: u32, now: Instant) -> bool {
+        let Some(each) = Duration::from_secs(1).checked_div(rate) else {
             return true;
         };
+        let whole = Duration::from_secs(1) * burst / rate;
         let client = device(client);
         if !self.full_at.contains_key(&client) && !self.has_room(now) {
             let full_at = self.shared.unwrap_or(now);
-            let next = taken(full_at, each, now);
+            let next = taken(full_at, each, whole, now);
             self.shared = next.or(self.shared);
             return next.is_some();
         }
         let full_at = self.full_at.entry(client).or_insert(now);
-        match taken(*full_at, each, now) {
+        match taken(*full_at, each, whole, now) {
             Some(next) => {
                 *full_at = next;
                 true
@@ -72,9 +71,9 @@ impl Buckets {
 }
 
 /// When a bucket will be full again after one more is taken; `None` where there is none left.
-fn taken(full_at: Instant, each: Duration, now: Instant) -> Option<Instant> {
+fn taken(full_at: Instant, each: Duration, whole: Duration, now: Instant) -> Option<Instant> {
     let next = full_at.max(now) + each;
-    (next.saturating_duration_since(now) <= BURST).then_some(next)
+    (next.saturating_duration_since(now) <= whole).then_some(next)
 }
 
 #[cfg(test)]
@@ -98,7 +97,7 @@ mod tests {
 
     fn granted(buckets: &mut Buckets, client: IpAddr, rate: u32, now: Instant) -> usize {
         (0..1000)
-            .take_while(|_| buckets.take(client, rate, now))
+            .take_while(|_| buckets.take(client, rate, rate, now))
             .count()
     }
 
@@ -118,28 +117,45 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_is_granted_at_once_and_then_the_rate() {
+        let (mut buckets, now) = (Buckets::default(), start());
+        let mut granted = |after| {
+            let now = now + Duration::from_millis(after);
+            (0..1000)
+                .take_while(|_| buckets.take(client(1), 10, 30, now))
+                .count()
+        };
+        assert_eq!(granted(0), 30);
+        assert_eq!(granted(99), 0);
+        assert_eq!(granted(500), 5);
+        assert_eq!(granted(60_000), 30);
+        assert!(buckets.take(client(2), 10, 1, now), "one is always held");
+        assert!(!buckets.take(client(2), 10, 1, now));
+    }
+
+    #[test]
     fn the_addresses_of_a_64_are_one_client() {
         let (mut buckets, now) = (Buckets::default(), start());
         let parse = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert!(buckets.take(parse("2001:db8::1"), 1, now));
-        assert!(!buckets.take(parse("2001:db8::ffff:1"), 1, now));
-        assert!(buckets.take(parse("2001:db8:0:1::1"), 1, now));
-        assert!(buckets.take(parse("::ffff:192.168.1.5"), 1, now));
-        assert!(!buckets.take(parse("192.168.1.5"), 1, now));
+        assert!(buckets.take(parse("2001:db8::1"), 1, 1, now));
+        assert!(!buckets.take(parse("2001:db8::ffff:1"), 1, 1, now));
+        assert!(buckets.take(parse("2001:db8:0:1::1"), 1, 1, now));
+        assert!(buckets.take(parse("::ffff:192.168.1.5"), 1, 1, now));
+        assert!(!buckets.take(parse("192.168.1.5"), 1, 1, now));
     }
 
     #[test]
     fn the_table_is_bounded_and_who_finds_no_place_shares_one_bucket() {
         let (mut buckets, now) = (Buckets::default(), start());
         for number in 0..5000 {
-            buckets.take(client(number), 2, now);
+            buckets.take(client(number), 2, 2, now);
         }
         assert_eq!(buckets.full_at.len(), MOST);
         assert!(
-            !buckets.take(client(6000), 2, now),
+            !buckets.take(client(6000), 2, 2, now),
             "the shared one is empty"
         );
-        assert!(buckets.take(client(7), 2, now), "who has one keeps it");
+        assert!(buckets.take(client(7), 2, 2, now), "who has one keeps it");
         let later = now + Duration::from_secs(2);
         assert_eq!(granted(&mut buckets, client(6000), 2, later), 2);
         assert_eq!(buckets.full_at.len(), 1, "full buckets are forgotten");
