@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use hickory_proto::rr::{Record, RecordType};
 use libfuzzer_sys::fuzz_target;
+use sekisho::resolve::ResolveError;
 use sekisho_fuzz::signed::{Change, Denial, Home};
 
 fn homes() -> &'static [(Denial, Home)] {
@@ -53,9 +54,14 @@ fuzz_target!(|data: &[u8]| {
     let (denial, home) = &homes[usize::from(*chain) % homes.len()];
     let outcome = home.ask(*question, changes);
     assert!(outcome.questions <= 100, "{outcome:?}");
-    let Ok(answer) = &outcome.said else {
-        assert!(!unchanged, "{outcome:?}");
-        return;
+    let answer = match &outcome.said {
+        Ok(answer) => answer,
+        // The clock goes on while a busy machine does something else.
+        Err(ResolveError::Timeout) => return,
+        Err(_) => {
+            assert!(!unchanged, "{outcome:?}");
+            return;
+        }
     };
     if outcome.secure && *denial != Denial::OptOut {
         assert!(answer.authentic, "{denial:?} {outcome:?}");
