@@ -188,7 +188,10 @@ async fn a_session_takes_little_memory() {
     let (listener, address) = listen().await;
     let _client = TcpStream::connect(address).await.unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
-    let admitted = gate.proxy.admit(stream, ClientAddr::new(peer), None).unwrap();
+    let admitted = gate
+        .proxy
+        .admit(stream, ClientAddr::new(peer), None)
+        .unwrap();
     let serving = socks5::serve(Arc::clone(&gate.proxy), admitted);
     assert!(size_of_val(&serving) <= 1_024, "{}", size_of_val(&serving));
 }
