@@ -311,11 +311,14 @@ impl Proxy {
         };
         tracing::debug!(%client, reason, "connection refused");
         self.count_refusal(reason);
-        let text = match reason {
-            "rate" => "the client makes new connections too fast",
-            _ => "the client has too many connections",
+        let (kind, text) = match reason {
+            "rate" => (Kind::Rate, "this client makes new connections too fast"),
+            _ => (
+                Kind::ClientSessions,
+                "this client has too many sessions open",
+            ),
         };
-        let words = words(&Failure::of_client(Kind::TooMany, text));
+        let words = words(&Failure::of_client(kind, text));
         let cut = self.cut.clone();
         self.sessions.spawn(async move {
             cut.run_until_cancelled(turn_away(stream, &words)).await;

@@ -42,8 +42,8 @@ pub(super) enum Kind {
     ResponseTimeout,
     /// The origin broke the connection or the rules.
     ResponseBroken,
-    /// The client has too many connections, or makes them too fast.
-    TooMany,
+    /// The client makes new connections too fast.
+    Rate,
     /// The client named no host.
     NoName,
     /// The client went away, or fell silent, before it said where to go.
@@ -205,11 +205,11 @@ impl Kind {
                 INTERNAL_ERROR,
                 "The server ended the connection or sent what is not HTTP. Try again later.",
             ),
-            Self::TooMany => (
+            Self::Rate => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "connection_limit_reached",
                 INTERNAL_ERROR,
-                "Close some connections or wait a moment; or raise proxy.max-sessions-per-client or proxy.rate-limit.",
+                "Wait a moment, or raise proxy.rate-limit.",
             ),
             Self::NoName | Self::Gone => (
                 StatusCode::BAD_REQUEST,
@@ -360,7 +360,7 @@ mod tests {
                 "connection_refused",
             ),
             (Kind::BadRequest, 400, "http_request_error"),
-            (Kind::TooMany, 429, "connection_limit_reached"),
+            (Kind::Rate, 429, "connection_limit_reached"),
             (Kind::HeadTooLarge, 431, "http_request_error"),
             (Kind::HeadTimeout, 408, "http_request_error"),
             (Kind::Login, 407, "http_request_denied"),
