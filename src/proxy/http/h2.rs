@@ -142,6 +142,11 @@ async fn answer(
         wire: Weak::new(),
         seat: Arc::new(seat),
     };
+    // Boxed, as few gates have users, and every stream would hold the room.
+    if let Err(failure) = Box::pin(connection.log_in(request.headers())).await {
+        session.failed(None, &failure);
+        return say(&mut respond, &failure, is_head);
+    }
     let stream = Stream {
         connection,
         session,

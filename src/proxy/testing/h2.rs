@@ -306,3 +306,30 @@ async fn a_client_that_does_not_read_holds_the_origin_back() {
     }
     assert!(taken < MOST, "{taken}");
 }
+
+#[tokio::test]
+async fn a_stream_says_who_it_is_as_any_request_does() {
+    let (web, _heard) = scripted("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+    let mut settings = settings();
+    settings.users = Some(super::super::auth::test_users(&[("ann", "secret")]));
+    let gate = Gate::new(settings, [("web.example:80", Ok(web))]);
+    let mut client = connected(&gate).await;
+    let get = || Request::builder().uri("http://web.example/");
+    let ann = get().header("proxy-authorization", "Basic YW5uOnNlY3JldA==");
+    let wrong = get().header("proxy-authorization", "Basic YW5uOndyb25n");
+    for (request, status) in [
+        (get().body(()).unwrap(), 407),
+        (connect("web.example:80"), 407),
+        (wrong.body(()).unwrap(), 407),
+        (ann.body(()).unwrap(), 200),
+    ] {
+        let ended = request.method() != Method::CONNECT;
+        let (answer, _send) = open(&mut client, request, ended).await;
+        let answer = answered(answer).await;
+        assert_eq!(answer.status(), status);
+        let challenged = answer.headers().contains_key("proxy-authenticate");
+        assert_eq!(challenged, status == 407);
+    }
+    gate.counted("sekisho_logins_total{outcome=\"missing\"} 2")
+        .await;
+}
