@@ -136,19 +136,24 @@ fn thousands_of_questions_to_silent_servers_are_bounded_for_each_client() {
         let packet = Ask::new(&format!("n{number}.silent.example"), RecordType::A).bytes();
         socket.send_to(&packet, gate.addr("dns-udp")).unwrap();
     }
-    // What is lost now is lost by the kernel, where the flood has filled the socket, and by nothing of ours: it has
-    // counted the datagram, and the gate has turned away nobody but the flood.
+    // What is lost now is lost by the kernel, where the flood has filled the socket, and by nothing of ours: unless it has
+    // counted the datagram the answer comes, however long the gate works on what stands before it.
     let packet = Ask::new("www.example", RecordType::A).bytes();
-    let patience = Duration::from_millis(500);
+    let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    other.connect(gate.addr("dns-udp")).unwrap();
+    let short = Duration::from_millis(20);
+    other.set_read_timeout(Some(short)).unwrap();
     let begun = clock();
-    loop {
-        let before = kernel_drops(gate.addr("dns-udp"));
-        if exchange_udp(gate.addr("dns-udp"), &packet, patience).is_some() {
-            break;
+    let mut lost = kernel_drops(gate.addr("dns-udp"));
+    other.send(&packet).unwrap();
+    while other.recv(&mut [0; 512]).is_err() {
+        assert!(begun.elapsed() < PATIENCE, "the other client is not served");
+        let now = kernel_drops(gate.addr("dns-udp"));
+        if now > lost {
+            assert_eq!(now - lost, 1, "one datagram was sent");
+            lost = now;
+            other.send(&packet).unwrap();
         }
-        let lost = kernel_drops(gate.addr("dns-udp")) - before;
-        assert_eq!(lost, 1, "the other client is not served");
-        assert!(begun.elapsed() < PATIENCE, "the socket stays full");
     }
     assert_eq!(gate.metric("sekisho_dns_overload_total "), 0.0);
     let held = gate.metric(IN_FLIGHT);
@@ -159,7 +164,8 @@ fn thousands_of_questions_to_silent_servers_are_bounded_for_each_client() {
         gate.open_files(),
         gate.status("VmRSS")
     );
-    assert!(held <= 1024.0);
+    // The other client has its answer a moment before its place is given back.
+    assert!(held <= 1025.0, "{held} held");
     gate.wait_for_metric(IN_FLIGHT, 0.0);
     is_served(&gate);
     let begun = clock();
