@@ -190,6 +190,11 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
                 tls_origin_port: _,
                 plain,
                 plain_origin_port: _,
+                quic,
+                quic_origin_port: _,
+                quic_flows: _,
+                quic_flows_per_client: _,
+                quic_idle_timeout: _,
                 max_sessions: _,
                 max_sessions_per_client: _,
                 rate_limit: _,
@@ -220,6 +225,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     keep(&mut kept, "proxy.socks", socks, &old.proxy.socks);
     keep(&mut kept, "proxy.tls", tls, &old.proxy.tls);
     keep(&mut kept, "proxy.plain", plain, &old.proxy.plain);
+    keep(&mut kept, "proxy.quic", quic, &old.proxy.quic);
     keep(&mut kept, "web.listen", web_listen, &old.web.listen);
     keep(&mut kept, "web.admin", admin, &old.web.admin);
     keep(&mut kept, "log.format", format, &old.log.format);

@@ -222,6 +222,14 @@ impl App {
                 "transparent TLS"
             });
         }
+        for socket in sockets.quic {
+            let socket = tokio::net::UdpSocket::from_std(socket).map_err(bound)?;
+            let proxy = Arc::clone(&proxy);
+            parts.spawn(async move {
+                proxy.serve_quic(socket).await;
+                "transparent QUIC"
+            });
+        }
         for plain in sockets.plain {
             let listener = tokio::net::TcpListener::from_std(plain.listener).map_err(bound)?;
             let proxy = Arc::clone(&proxy);

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use crate::config::{Config, Mode};
-use crate::net::{ListenAddr, PairError, bind_pair, bind_tcp};
+use crate::net::{ListenAddr, PairError, bind_pair, bind_tcp, bind_udp};
 
 /// What a listening socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Kind {
     Socks,
     /// Transparent TLS.
     Tls,
+    /// Transparent QUIC.
+    Quic,
     /// Transparent HTTP, shared with the web where both have the address.
     Plain,
     /// PAC.
@@ -39,6 +41,7 @@ impl fmt::Display for Kind {
             Self::Http => "http",
             Self::Socks => "socks",
             Self::Tls => "tls",
+            Self::Quic => "quic",
             Self::Plain => "plain",
             Self::Web => "web",
             Self::Admin => "admin",
@@ -64,6 +67,7 @@ pub(super) struct Sockets {
     pub(super) http: Vec<TcpListener>,
     pub(super) socks: Vec<TcpListener>,
     pub(super) tls: Vec<TcpListener>,
+    pub(super) quic: Vec<UdpSocket>,
     pub(super) plain: Vec<Plain>,
     pub(super) web: Vec<TcpListener>,
     pub(super) admin: Vec<TcpListener>,
@@ -96,6 +100,11 @@ impl Sockets {
             }
         };
         let tls = transparent(&config.proxy.tls, Kind::Tls)?;
+        let quic = if steered {
+            bind_all_udp(&config.proxy.quic, Kind::Quic)?
+        } else {
+            Vec::new()
+        };
         let plain = transparent(&config.proxy.plain, Kind::Plain)?
             .into_iter()
             .zip(&config.proxy.plain)
@@ -118,6 +127,7 @@ impl Sockets {
             http: bind_all(&config.proxy.http, Kind::Http)?,
             socks: bind_all(&config.proxy.socks, Kind::Socks)?,
             tls,
+            quic,
             plain,
             web: bind_all(&own, Kind::Web)?,
             admin: bind_all(&config.web.admin, Kind::Admin)?,
@@ -132,16 +142,19 @@ impl Sockets {
                 .filter_map(|listener| Some((kind, listener.local_addr().ok()?)))
                 .collect()
         };
-        let udp = self
-            .dns_udp
-            .iter()
-            .filter_map(|socket| socket.local_addr().ok());
-        let mut bound: Vec<_> = udp.map(|address| (Kind::DnsUdp, address)).collect();
+        let udp = |kind, sockets: &[UdpSocket]| -> Vec<(Kind, SocketAddr)> {
+            sockets
+                .iter()
+                .filter_map(|socket| Some((kind, socket.local_addr().ok()?)))
+                .collect()
+        };
+        let mut bound = udp(Kind::DnsUdp, &self.dns_udp);
         bound.extend(tcp(Kind::DnsTcp, &self.dns_tcp));
         bound.extend(tcp(Kind::DnsTls, &self.dns_tls));
         bound.extend(tcp(Kind::Http, &self.http));
         bound.extend(tcp(Kind::Socks, &self.socks));
         bound.extend(tcp(Kind::Tls, &self.tls));
+        bound.extend(udp(Kind::Quic, &self.quic));
         for plain in &self.plain {
             if let Ok(address) = plain.listener.local_addr() {
                 bound.push((Kind::Plain, address));
@@ -161,6 +174,19 @@ fn bind_all(addresses: &[ListenAddr], kind: Kind) -> Result<Vec<TcpListener>, Bi
         .iter()
         .map(|address| {
             bind_tcp(address.0).map_err(|source| BindError {
+                kind,
+                address: address.0,
+                source,
+            })
+        })
+        .collect()
+}
+
+fn bind_all_udp(addresses: &[ListenAddr], kind: Kind) -> Result<Vec<UdpSocket>, BindError> {
+    addresses
+        .iter()
+        .map(|address| {
+            bind_udp(address.0).map_err(|source| BindError {
                 kind,
                 address: address.0,
                 source,

@@ -91,6 +91,7 @@ fn summary(config: &Config) -> String {
         ("SOCKS", listen(&config.proxy.socks)),
         ("transparent TLS", steered(&config.proxy.tls)),
         ("transparent HTTP", steered(&config.proxy.plain)),
+        ("transparent QUIC", steered(&config.proxy.quic)),
         ("PAC", listen(&config.web.listen)),
         ("admin", listen(&config.web.admin)),
     ]

@@ -155,6 +155,15 @@ fn state_folder(text: &str, folder: Option<&Path>) -> Option<PathBuf> {
 fn check_listeners(top: &Section<'_, '_>, dns: &Dns, proxy: &Proxy, web: &Web, mode: Mode) {
     let plain: &[ListenAddr] = if mode == Mode::Off { &[] } else { &proxy.plain };
     let tls: &[ListenAddr] = if mode == Mode::Off { &[] } else { &proxy.tls };
+    if mode != Mode::Off {
+        // Over UDP nobody but DNS could be in the way.
+        for address in proxy.quic.iter().filter(|address| address.0.port() != 0) {
+            if dns.listen.contains(address) {
+                let what = format!("`{address}` stands in dns.listen, too");
+                top.report("proxy.quic", Wrong::new(what, "give each its own port"));
+            }
+        }
+    }
     let kinds = [
         ("dns.listen", dns.listen.as_slice()),
         ("dns.tls", dns.tls.as_slice()),

@@ -25,6 +25,16 @@ pub struct Proxy {
     pub plain: Vec<ListenAddr>,
     /// The port of the origins that transparent HTTP is taken to where Host names none.
     pub plain_origin_port: u16,
+    /// Transparent QUIC, by SNI.
+    pub quic: Vec<ListenAddr>,
+    /// The port of the origins that transparent QUIC is taken to.
+    pub quic_origin_port: u16,
+    /// QUIC flows at once, of each listener; more are refused.
+    pub quic_flows: usize,
+    /// QUIC flows at once of one client; more are refused.
+    pub quic_flows_per_client: usize,
+    /// How long a QUIC flow may stay silent.
+    pub quic_idle_timeout: Duration,
     /// Sessions at once; more wait in the kernel.
     pub max_sessions: usize,
     /// Sessions at once of one client; more are refused.
@@ -59,6 +69,17 @@ impl Proxy {
         let tls_origin_port = port(&mut section, "tls-origin-port", 443);
         let plain = listening.read(&mut section, "plain", &["lan:80"]);
         let plain_origin_port = port(&mut section, "plain-origin-port", 80);
+        let quic = listening.read(&mut section, "quic", &["lan:443"]);
+        let quic_origin_port = port(&mut section, "quic-origin-port", 443);
+        let quic_flows = section.number("quic-flows", 4_096, 1..1_000_001);
+        let quic_flows_per_client = section.number("quic-flows-per-client", 1_024, 1..1_000_001);
+        if quic_flows_per_client > quic_flows && section.is_written("quic-flows-per-client") {
+            section.report(
+                "quic-flows-per-client",
+                Wrong::new("it is more than quic-flows", "write a smaller number"),
+            );
+        }
+        let quic_idle_timeout = section.text("quic-idle-timeout", "2m", value::some_duration);
         let max_sessions = section.number("max-sessions", 16_384, 1..1_000_001);
         let per_client = section.number("max-sessions-per-client", 4_096, 1..1_000_001);
         if per_client > max_sessions && section.is_written("max-sessions-per-client") {
@@ -88,6 +109,11 @@ impl Proxy {
             tls_origin_port,
             plain,
             plain_origin_port,
+            quic,
+            quic_origin_port,
+            quic_flows: quic_flows as usize,
+            quic_flows_per_client: quic_flows_per_client as usize,
+            quic_idle_timeout: quic_idle_timeout?,
             max_sessions: max_sessions as usize,
             max_sessions_per_client: per_client as usize,
             rate_limit,

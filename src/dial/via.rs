@@ -129,6 +129,11 @@ impl Dialer {
         }
     }
 
+    /// Whether a session goes to an upstream proxy, where datagrams cannot follow it.
+    pub fn leaves_by_proxy(&self, target: &Target, rule: Option<&Rule>) -> bool {
+        self.proxy_for(target, rule).is_some()
+    }
+
     /// A connection by a proxy to the target.
     pub(super) async fn dial_via(
         &self,

@@ -30,7 +30,7 @@ use super::rebind::Rebinding;
 use super::screen::{Screened, client_edns, screen};
 use super::shape;
 use super::truth::Truth;
-use crate::config::Config;
+use crate::config::{Config, Via};
 use crate::net::{Acl, Admission, Buckets, ClientAddr};
 use crate::resolve::Resolver;
 use crate::steer::Steering;
@@ -75,6 +75,8 @@ pub struct View<T = Resolver> {
     pub steering: Arc<Steering>,
     /// The longest TTL of a steered answer.
     pub steer_ttl: Duration,
+    /// Whether the gate carries QUIC.
+    pub quic: bool,
     /// Which addresses the gate could carry sessions to.
     pub(super) reach: Reach,
     /// Which names may carry addresses inside.
@@ -133,6 +135,11 @@ impl Limits {
     }
 }
 
+/// An upstream proxy takes no datagrams, so that QUIC would only be refused.
+fn carries_quic(config: &Config) -> bool {
+    !config.proxy.quic.is_empty() && config.egress.via == Via::Direct
+}
+
 impl<T: Truth> View<T> {
     /// What a configuration asks for, with the list and the truth that other parts share; TLS is added by who has the
     /// certificate.
@@ -150,6 +157,7 @@ impl<T: Truth> View<T> {
             forwarded: Forwarded::new(&config.dns),
             steering,
             steer_ttl: config.steer.ttl,
+            quic: carries_quic(config),
             reach: Reach::new(config),
             rebinding: Rebinding::new(config),
             limits: Limits {

@@ -256,6 +256,7 @@ impl<T: Truth> Outside<'_, T> {
             record_type,
             &truth.answers,
             self.view.steer_ttl,
+            self.view.quic,
         );
         match ours {
             Some(record) => {

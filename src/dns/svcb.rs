@@ -9,8 +9,8 @@ use hickory_proto::rr::rdata::HTTPS;
 use hickory_proto::rr::rdata::svcb::{Alpn, SVCB, SvcParamKey, SvcParamValue};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-/// What the gate can carry, best first. No h3: a transparent TCP listener cannot carry QUIC.
-const CARRIED: [&str; 2] = ["h2", DEFAULT];
+/// What the gate can carry, best first; the first only while it carries QUIC.
+const CARRIED: [&str; 3] = ["h3", "h2", DEFAULT];
 /// The default protocol of HTTPS records (RFC 9460 section 9.1.1).
 const DEFAULT: &str = "http/1.1";
 /// Key of `dohpath`, without which `h2` says nothing of a DNS server (RFC 9461 section 5).
@@ -65,13 +65,15 @@ pub(super) fn strip_hints(data: &mut RData, mut unwanted: impl FnMut(IpAddr) -> 
 ///
 /// It leads to `host`, whose addresses are the gate's: the owner itself, or the name below a port and a scheme. `None`
 /// where the truth has no ServiceMode record, or none with such a protocol, or an alias: beside one, ServiceMode
-/// records do not count (RFC 9460 section 2.4.1), and what is at its target is not at this name.
+/// records do not count (RFC 9460 section 2.4.1), and what is at its target is not at this name. `quic`: whether the gate
+/// carries QUIC.
 pub(super) fn synthetic(
     owner: &Name,
     host: &Name,
     record_type: RecordType,
     truth: &[Record],
     longest: Duration,
+    quic: bool,
 ) -> Option<Record> {
     let mut offered: Vec<&str> = Vec::new();
     let mut default = false;
@@ -108,6 +110,7 @@ pub(super) fn synthetic(
     }
     let carried: Vec<String> = CARRIED
         .into_iter()
+        .skip(usize::from(!quic))
         .filter(|protocol| offered.contains(protocol))
         .map(str::to_owned)
         .collect();
@@ -213,7 +216,7 @@ mod tests {
         )
     }
 
-    fn made(truth: &[&str]) -> Option<String> {
+    fn made(truth: &[&str], quic: bool) -> Option<String> {
         let truth: Vec<Record> = truth.iter().map(|text| https(text)).collect();
         let owner = Name::from_ascii("A.example.").unwrap();
         let ours = synthetic(
@@ -222,6 +225,7 @@ mod tests {
             RecordType::HTTPS,
             &truth,
             Duration::from_secs(60),
+            quic,
         );
         ours.map(|record| {
             assert_eq!(record.ttl, 60);
@@ -299,7 +303,7 @@ mod tests {
             (&["0 cdn.example.", "1 . alpn=h2"], None),
             (&[], None),
         ] {
-            let made = made(truth);
+            let made = made(truth, false);
             assert_eq!(made.is_some(), expected.is_some(), "{truth:?}");
             let Some(made) = made else { continue };
             assert!(made.starts_with("1 . alpn="), "{made}");
@@ -314,6 +318,27 @@ mod tests {
             let only_two = truth.iter().any(|text| text.contains("no-default-alpn"));
             assert_eq!(made.contains("http/1.1"), !only_two, "{made}");
             assert_eq!(made.contains("no-default-alpn"), only_two, "{made}");
+        }
+    }
+
+    #[test]
+    fn h3_is_listed_only_while_quic_is_carried() {
+        for (truth, with, without) in [
+            (
+                "1 . alpn=h3,h2",
+                Some("h3,h2,http/1.1"),
+                Some("h2,http/1.1"),
+            ),
+            ("1 . alpn=h2", Some("h2,http/1.1"), Some("h2,http/1.1")),
+            ("1 . alpn=h3 no-default-alpn", Some("h3"), None),
+        ] {
+            for (quic, expected) in [(true, with), (false, without)] {
+                let alpn = made(&[truth], quic);
+                let alpn = alpn.as_deref().and_then(|text| text.split("alpn=").nth(1));
+                let alpn = alpn.and_then(|rest| rest.split(' ').next());
+                let alpn = alpn.map(|list| list.trim_matches(['"', ',']));
+                assert_eq!(alpn, expected, "{truth} {quic}");
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,7 +32,7 @@ use self::http::Pool;
 use self::respond::{Failure, Kind};
 use self::seam::{Carry, Dial};
 use crate::config;
-use crate::dial::{Dialed, Dialer};
+use crate::dial::{Dialed, Dialer, Flow};
 use crate::net::{Acl, Admission, Buckets, ClientAddr, Host, Prefixed, Seat, Target, accept_loop};
 use crate::relay::Relay;
 use crate::steer::Steering;
@@ -103,6 +103,22 @@ impl State {
     async fn dial(&self, client: ClientAddr, target: &Target) -> Result<Dialed, Failure> {
         let rule = self.settings.rules.session_rule(client.ip(), &target.host);
         self.dial.dial(target, rule.map(|(_, rule)| rule)).await
+    }
+
+    /// A flow of datagrams to the target, as the rules have it for this client; `None` where they send it by a proxy.
+    fn flow(&self, client: ClientAddr, target: &Target) -> Option<Flow> {
+        let rule = self.settings.rules.session_rule(client.ip(), &target.host);
+        self.dial.flow(client, target, rule.map(|(_, rule)| rule))
+    }
+
+    /// Whether the client may begin one more session now.
+    fn in_rate(&self, proxy: &Proxy, client: ClientAddr) -> bool {
+        let config::Proxy {
+            rate_limit: rate,
+            rate_burst: burst,
+            ..
+        } = self.settings.proxy;
+        rate == 0 || proxy.rates().take(client.ip(), rate, burst, now())
     }
 
     /// The pool of connections to the target for this client.
@@ -220,6 +236,12 @@ impl Proxy {
         .await;
     }
 
+    /// Serves clients that take us for the QUIC server that they name in their SNI, until [`Proxy::stop`] was called and
+    /// no session is left.
+    pub async fn serve_quic(self: Arc<Self>, socket: UdpSocket) {
+        transparent::quic::serve(self, socket).await;
+    }
+
     /// Accepts no more connections, and lets those that are idle go.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -275,12 +297,7 @@ impl Proxy {
             self.refuse(&stream, client, "stranger");
             return None;
         }
-        let config::Proxy {
-            rate_limit: rate,
-            rate_burst: burst,
-            ..
-        } = state.settings.proxy;
-        if rate > 0 && !self.rates().take(client.ip(), rate, burst, now()) {
+        if !state.in_rate(self, client) {
             self.turn_away(stream, client, "rate", words);
             return None;
         }

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::respond::Failure;
 use crate::config::Rule;
-use crate::dial::{Dialed, Dialer};
-use crate::net::Target;
+use crate::dial::{Dialed, Dialer, Flow};
+use crate::net::{ClientAddr, Target};
 use crate::relay::{Carried, Relay};
 
 pub(super) type Task<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -25,6 +25,9 @@ pub(super) trait Dial: Send + Sync + fmt::Debug {
         target: &'a Target,
         rule: Option<&'a Rule>,
     ) -> Task<'a, Result<Dialed, Failure>>;
+
+    /// As [`Dialer::flow`]; `None` where sessions leave by an upstream proxy, which carries no datagrams.
+    fn flow(&self, client: ClientAddr, target: &Target, rule: Option<&Rule>) -> Option<Flow>;
 }
 
 impl Dial for Dialer {
@@ -34,6 +37,11 @@ impl Dial for Dialer {
         rule: Option<&'a Rule>,
     ) -> Task<'a, Result<Dialed, Failure>> {
         Box::pin(async move { Self::dial(self, target, rule).await.map_err(Failure::from) })
+    }
+
+    fn flow(&self, client: ClientAddr, target: &Target, rule: Option<&Rule>) -> Option<Flow> {
+        let straight = !self.leaves_by_proxy(target, rule);
+        straight.then(|| Self::flow(self, client, target))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::respond::{Failure, Kind};
-use crate::dial::Dialed;
+use crate::dial::{Dialed, Settled};
 use crate::net::{ClientAddr, Family, Target, broken};
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{
@@ -40,6 +40,18 @@ impl From<&Dialed> for Reached {
             family: dialed.family,
             attempts: dialed.attempts,
             elapsed: dialed.elapsed,
+        }
+    }
+}
+
+impl Reached {
+    /// Over UDP, where the first reply tells.
+    pub(super) fn of_flow(settled: &Settled) -> Self {
+        Self {
+            address: settled.address,
+            family: settled.family,
+            attempts: settled.attempts,
+            elapsed: settled.elapsed,
         }
     }
 }

@@ -52,6 +52,8 @@ pub enum Inbound {
     Tls,
     /// HTTP, by its Host.
     Http,
+    /// QUIC, by its SNI.
+    Quic,
 }
 
 impl Inbound {
@@ -63,6 +65,7 @@ impl Inbound {
             Self::Socks5 => "socks5",
             Self::Tls => "tls",
             Self::Http => "http",
+            Self::Quic => "quic",
         }
     }
 }
@@ -150,7 +153,8 @@ impl From<Family> for FamilyLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
     /// `stranger` (outside `lan.networks`), `per-client` (its sessions are used up), `rate` (it makes too many), or
-    /// `total` (all are used up, for a stream of HTTP/2).
+    /// `total` (all are used up, for a stream of HTTP/2 or a flow of QUIC); of QUIC also `flows`, `flows-per-client` and
+    /// `draining`.
     pub reason: &'static str,
 }
 
@@ -187,7 +191,8 @@ pub struct FailureLabels {
 /// Why a datagram was dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DropLabels {
-    /// `flight` (not remembered: the first flight is too long), `busy` (no room in the kernel), `too-long` (for the path).
+    /// `flight` (not remembered: the first flight is too long), `busy` (no room in the kernel), `too-long` (for the path);
+    /// of QUIC also `stray` (of no flow), `queue` (waited for too long), `not-quic`, `version` (answered with ours).
     pub reason: &'static str,
 }
 

@@ -39,6 +39,7 @@ mod log;
 mod matrix;
 mod pac;
 mod querylog;
+mod quic;
 mod reload;
 mod reload_storm;
 mod tls;

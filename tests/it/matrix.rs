@@ -7,8 +7,8 @@ use std::time::Duration;
 use hickory_proto::rr::RecordType;
 
 use crate::support::{
-    Gate, Origin, Reach, Reply, Response, Service, Setup, Upstream, a, aaaa, clock, connect,
-    has_ipv6, read_response, request, tls_get, tunnel,
+    Gate, Origin, QuicClient, QuicOrigin, Reach, Reply, Response, Service, Setup, Upstream, a,
+    aaaa, clock, connect, has_ipv6, read_response, request, tls_get, tunnel,
 };
 
 /// The origin's name.
@@ -21,6 +21,7 @@ enum Inbound {
     Forward,
     Tls,
     Http,
+    Quic,
 }
 
 /// What is wrong with the way out.
@@ -109,6 +110,7 @@ fn cell(inbound: Inbound, fault: Fault) {
         return;
     }
     let service = match inbound {
+        Inbound::Quic => return quic_cell(fault),
         Inbound::Tls => Service::Tls,
         Inbound::Connect | Inbound::Forward | Inbound::Http => Service::Http,
     };
@@ -147,9 +149,36 @@ fn cell(inbound: Inbound, fault: Fault) {
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
 }
 
+/// QUIC has origins and clients of its own, and a refusal in its own words.
+fn quic_cell(fault: Fault) {
+    let origin = QuicOrigin::reached(Reach::Serves, fault.reach_of_ipv6());
+    let upstream = Upstream::start();
+    fault.script(&upstream);
+    let port = origin.port().to_string();
+    let gate = Gate::start(&Setup::new(&upstream).set("proxy.quic-origin-port", &port));
+    let client = QuicClient::new();
+    let begun = clock();
+    let connection = client.connect(gate.addr("quic"), HOST);
+    match fault.outcome() {
+        Outcome::Family(family) => {
+            let connection = connection.expect("a connection");
+            let said = String::from_utf8(client.say(&connection, b"hello")).expect("text");
+            assert_eq!(said, format!("{family} {HOST} hello"));
+        }
+        Outcome::Unresolved => {
+            assert_eq!(origin.connections(), 0);
+            let error = connection.expect_err("a refusal").to_string();
+            assert!(error.contains("sekisho"), "{error}");
+        }
+    }
+    let elapsed = begun.elapsed();
+    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+}
+
 /// The response of the origin, or that of the gate; `None` where the connection was closed without one.
 fn visit(inbound: Inbound, gate: &Gate, port: u16) -> Option<Response> {
     match inbound {
+        Inbound::Quic => None,
         Inbound::Connect => {
             let (mut stream, response) = tunnel(gate.addr("http"), &format!("{HOST}:{port}"));
             if response.status != 200 {
@@ -181,7 +210,7 @@ fn assert_unresolved(inbound: Inbound, response: Option<Response>) {
             assert!(!response.body.is_empty(), "a body for people");
         }
         // There is nothing that a transparent proxy may say within TLS.
-        Inbound::Tls => assert!(response.is_none()),
+        Inbound::Tls | Inbound::Quic => assert!(response.is_none()),
         Inbound::Http => assert!(response.is_none_or(|response| response.status == 502)),
     }
 }
@@ -239,4 +268,5 @@ matrix! {
     forward_request: Forward,
     transparent_tls: Tls,
     transparent_http: Http,
+    transparent_quic: Quic,
 }

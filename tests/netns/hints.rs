@@ -12,7 +12,7 @@ fn count_ways_past(home: &Home) {
     home.client.nft(&format!(
         "table inet count {{ counter quic {{ }}; counter past {{ }}; counter six {{ }};
          chain output {{ type filter hook output priority 0;
-           udp dport 443 counter name quic;
+           ip daddr != {{ {GATE}, 127.0.0.0/8 }} udp dport 443 counter name quic;
            ip daddr != {{ {GATE}, 127.0.0.0/8 }} tcp dport {{ 80, 443 }} counter name past;
            oifname \"lan\" meta nfproto ipv6 counter name six; }}; }}"
     ));

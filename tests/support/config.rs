@@ -39,6 +39,7 @@ impl Setup {
         .set("proxy.http", here)
         .set("proxy.socks", here)
         .set("proxy.tls", here)
+        .set("proxy.quic", here)
         .set("proxy.plain", r#"["127.0.0.2:0"]"#)
         .set("web.listen", here)
         .set("web.admin", here)

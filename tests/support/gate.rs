@@ -208,6 +208,12 @@ impl Gate {
 
     /// The value of a metric without labels, asked of the admin listener.
     pub(crate) fn metric(&self, name: &str) -> f64 {
+        self.find_metric(name)
+            .unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// The same, where it may be one with labels that were not seen yet.
+    fn find_metric(&self, name: &str) -> Option<f64> {
         let mut stream = super::connect(self.addr("admin"));
         let head = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
         std::io::Write::write_all(&mut stream, head.as_bytes()).expect("sent");
@@ -215,14 +221,17 @@ impl Gate {
         let text = response.text();
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|rest| rest.trim().parse().ok())
-            .unwrap_or_else(|| panic!("no metric {name}"))
     }
 
     /// Waits until a metric has this value.
     pub(crate) fn wait_for_metric(&self, name: &str, value: f64) {
         let begun = super::clock();
-        while (self.metric(name) - value).abs() > 0.5 {
-            assert!(begun.elapsed() < PATIENCE, "{name}: {}", self.metric(name));
+        loop {
+            let now = self.find_metric(name);
+            if now.is_some_and(|now| (now - value).abs() < 0.5) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{name}: {now:?}");
             thread::yield_now();
         }
     }

@@ -45,6 +45,11 @@ pub(crate) fn server_config() -> Arc<ServerConfig> {
     Arc::clone(&configs().1)
 }
 
+/// What clients trust the origins by.
+pub(crate) fn client_config() -> Arc<ClientConfig> {
+    Arc::clone(&configs().0)
+}
+
 fn connection(host: &str) -> ClientConnection {
     let host = ServerName::try_from(host.to_owned()).expect("a name");
     ClientConnection::new(Arc::clone(&configs().0), host).expect("a client")

@@ -171,7 +171,7 @@ fn start_gate(internet: &Internet, mode: Mode) -> Result<(Gate, Running), DemoEr
          [lan]\naddress = \"127.0.0.1\"\n\
          [dns]\nlisten = [\"lan:0\"]\nrebind-allow = [\"demo.example\"]\n\
          [dns.upstream]\nservers = [\"{dns}\"]\n\
-         [proxy]\nhttp = [\"lan:0\"]\nsocks = []\ntls = [\"lan:0\"]\ntls-origin-port = {tls}\nplain = [\"lan:0\"]\n\
+         [proxy]\nhttp = [\"lan:0\"]\nsocks = []\ntls = [\"lan:0\"]\ntls-origin-port = {tls}\nplain = [\"lan:0\"]\nquic = []\n\
          [egress]\nallow = [\"127.0.0.0/8\", \"::1/128\"]\n\
          [web]\nlisten = []\nadmin = []\n",
         dns = internet.dns,

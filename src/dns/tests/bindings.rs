@@ -43,7 +43,7 @@ async fn below_a_port_and_a_scheme_the_host_decides_and_is_where_the_record_lead
     assert_eq!(answer.answers.len(), 1);
     assert_eq!(
         answer.answers[0].data,
-        record("x. HTTPS 1 b.example. alpn=h2,http/1.1").data
+        record("x. HTTPS 1 b.example. alpn=h3,h2,http/1.1").data
     );
     let answer = ask(
         &handler,

@@ -110,7 +110,7 @@ async fn a_service_binding_of_a_steered_name_is_one_record_of_what_the_gate_carr
     assert_eq!(answer.answers.len(), 1);
     assert_eq!(
         answer.answers[0].data,
-        record("six.example. HTTPS 1 . alpn=h2,http/1.1").data
+        record("six.example. HTTPS 1 . alpn=h3,h2,http/1.1").data
     );
     assert!(answer.answers[0].ttl <= 60);
     assert_eq!(extended_errors(&answer), [4]);

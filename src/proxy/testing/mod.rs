@@ -24,8 +24,8 @@ use super::respond::{Failure, Kind};
 use super::seam::{Carry, Dial, Task};
 use super::{Proxy, Settings, Site};
 use crate::config;
-use crate::dial::{DialErrorKind, Dialed};
-use crate::net::{Acl, Family, Interfaces, Target};
+use crate::dial::{DialErrorKind, Dialed, Flow};
+use crate::net::{Acl, ClientAddr, Family, Interfaces, Target};
 use crate::relay::{Carried, Ended};
 use crate::steer::{Lists, Steering};
 use crate::telemetry::{Metrics, Side};
@@ -63,6 +63,10 @@ impl Dial for Ways {
             })
         })
     }
+
+    fn flow(&self, _: ClientAddr, _: &Target, _: Option<&config::Rule>) -> Option<Flow> {
+        unreachable!("QUIC is tested with the real program")
+    }
 }
 
 /// Leads to one origin, but only when told, and tells whether anyone still waits.
@@ -98,6 +102,10 @@ impl Dial for Slow {
                 elapsed: Duration::ZERO,
             })
         })
+    }
+
+    fn flow(&self, _: ClientAddr, _: &Target, _: Option<&config::Rule>) -> Option<Flow> {
+        unreachable!("QUIC is tested with the real program")
     }
 }
 
@@ -161,6 +169,11 @@ pub(super) fn settings() -> Settings {
             tls_origin_port: 443,
             plain: Vec::new(),
             plain_origin_port: 80,
+            quic: Vec::new(),
+            quic_origin_port: 443,
+            quic_flows: 4,
+            quic_flows_per_client: 4,
+            quic_idle_timeout: Duration::from_secs(120),
             max_sessions: 100,
             max_sessions_per_client: 100,
             rate_limit: 0,

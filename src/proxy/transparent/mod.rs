@@ -3,6 +3,7 @@
 //! The bytes read for that are passed on first and unchanged; then the session is carried as it is.
 
 pub(super) mod http;
+pub(super) mod quic;
 pub(super) mod tls;
 
 use std::io;
