@@ -40,7 +40,7 @@
 //! - **upstream**: a DNS server that we ask; never an HTTP origin.
 //! - **origin**: the remote server that a session reaches (RFC 9110).
 //! - **truth**: what upstreams say about a name. **answer**: what a client is told.
-//! - **inbound**: how a session came in: `Connect`, `Forward`, `Socks5`, `Tls`, `Http`.
+//! - **inbound**: how a session came in: `Connect`, `Forward`, `Socks5`, `Socks5Udp`, `Tls`, `Http`.
 //! - **local data**: zones, hosts files and DHCP leases of this house. **special name**: one that a standard, or this
 //!   gate, gives a meaning of its own.
 //! - **withhold**: take AAAA out of an answer.

@@ -43,6 +43,12 @@ pub struct Proxy {
     pub rate_limit: u32,
     /// How many of them may come at once.
     pub rate_burst: u32,
+    /// UDP associations of SOCKS5 at once; more are refused.
+    pub max_associations: usize,
+    /// UDP associations at once of one client; more are refused.
+    pub max_associations_per_client: usize,
+    /// How long one may stay silent.
+    pub association_timeout: Duration,
     /// How long a session may stay silent.
     pub idle_timeout: Duration,
     /// How long a client may take to say where it wants to go.
@@ -90,6 +96,10 @@ impl Proxy {
         }
         let rate_limit = section.number("rate-limit", 0, 0..1_000_001);
         let rate_burst = section.number("rate-burst", 200, 1..1_000_001);
+        let max_associations = section.number("max-associations", 1_024, 1..100_001);
+        let associations_per_client =
+            section.number("max-associations-per-client", 256, 1..100_001);
+        let association_timeout = section.text("association-timeout", "5m", value::some_duration);
         let idle_timeout = section.text("idle-timeout", "1h", value::some_duration);
         let sniff_timeout = section.text("sniff-timeout", "10s", value::some_duration);
         let sniff_bytes = section.text("sniff-bytes", "64KiB", |text| {
@@ -118,6 +128,9 @@ impl Proxy {
             max_sessions_per_client: per_client as usize,
             rate_limit,
             rate_burst,
+            max_associations: max_associations as usize,
+            max_associations_per_client: associations_per_client as usize,
+            association_timeout: association_timeout?,
             idle_timeout: idle_timeout?,
             sniff_timeout: sniff_timeout?,
             sniff_bytes: sniff_bytes?,

@@ -129,9 +129,9 @@ impl Dialer {
         }
     }
 
-    /// Whether a session goes to an upstream proxy, where datagrams cannot follow it.
-    pub fn leaves_by_proxy(&self, target: &Target, rule: Option<&Rule>) -> bool {
-        self.proxy_for(target, rule).is_some()
+    /// Whether a session to the target goes straight, and by no upstream proxy: datagrams have no other way.
+    pub fn is_direct(&self, target: &Target, rule: Option<&Rule>) -> bool {
+        self.proxy_for(target, rule).is_none()
     }
 
     /// A connection by a proxy to the target.

@@ -23,6 +23,11 @@ impl ClientAddr {
     pub fn ip(self) -> IpAddr {
         self.0.ip()
     }
+
+    /// The port that it talks from.
+    pub fn port(self) -> u16 {
+        self.0.port()
+    }
 }
 
 impl fmt::Display for ClientAddr {

@@ -121,6 +121,12 @@ impl State {
         rate == 0 || proxy.rates().take(client.ip(), rate, burst, now())
     }
 
+    /// Whether datagrams of this client may go to the target: none go by an upstream proxy, and none around one.
+    fn is_direct(&self, client: ClientAddr, target: &Target) -> bool {
+        let rule = self.settings.rules.session_rule(client.ip(), &target.host);
+        self.dial.is_direct(target, rule.map(|(_, rule)| rule))
+    }
+
     /// The pool of connections to the target for this client.
     fn pool(&self, client: ClientAddr, target: &Target) -> &Arc<Pool> {
         let rule = self.settings.rules.session_rule(client.ip(), &target.host);
@@ -142,6 +148,8 @@ pub struct Proxy {
     carry: Arc<dyn Carry>,
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
+    /// UDP associations of SOCKS5.
+    associations: Arc<Admission>,
     door: Door,
     rates: Mutex<Buckets>,
     /// For those who are told why they are not let in.
@@ -180,6 +188,10 @@ impl Proxy {
             ),
             rates: Mutex::default(),
             told: Arc::new(Semaphore::new(TOLD)),
+            associations: Admission::new(
+                settings.proxy.max_associations,
+                settings.proxy.max_associations_per_client,
+            ),
             live: ArcSwap::new(State::new(settings, dial)),
             carry,
             door: Door::new(Arc::clone(&metrics)),
@@ -199,6 +211,10 @@ impl Proxy {
         self.admission.limit(
             settings.proxy.max_sessions,
             settings.proxy.max_sessions_per_client,
+        );
+        self.associations.limit(
+            settings.proxy.max_associations,
+            settings.proxy.max_associations_per_client,
         );
         self.live.store(State::new(settings, dial));
     }

@@ -56,6 +56,42 @@ impl Reached {
     }
 }
 
+/// What an association carried, without the headers of SOCKS.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Datagrams {
+    /// Bytes and datagrams by family, IPv4 first.
+    sent: [(u64, u64); 2],
+    received: [(u64, u64); 2],
+    /// Addresses that were sent to, as far as they are remembered.
+    pub(super) origins: usize,
+}
+
+impl Datagrams {
+    pub(super) fn add_sent(&mut self, family: Family, bytes: usize) {
+        add(&mut self.sent, family, bytes);
+    }
+
+    pub(super) fn add_received(&mut self, family: Family, bytes: usize) {
+        add(&mut self.received, family, bytes);
+    }
+
+    /// How many datagrams there were.
+    pub(super) fn total(&self) -> u64 {
+        let all = self.sent.iter().chain(&self.received);
+        all.map(|(_, datagrams)| datagrams).sum()
+    }
+}
+
+fn add(of_families: &mut [(u64, u64); 2], family: Family, bytes: usize) {
+    let [ipv4, ipv6] = of_families;
+    let (all, datagrams) = match family {
+        Family::V4 => ipv4,
+        Family::V6 => ipv6,
+    };
+    *all += u64::try_from(bytes).unwrap_or(u64::MAX);
+    *datagrams += 1;
+}
+
 impl Session {
     /// Counts a session as begun, and as open until it is dropped.
     pub(super) fn begin(metrics: Arc<Metrics>, client: ClientAddr, inbound: Inbound) -> Self {
@@ -108,6 +144,50 @@ impl Session {
             connect_ms = millis(reached.elapsed),
             sent = carried.sent,
             received = carried.received,
+            duration_ms = millis(now() - self.begun),
+            ended,
+            "{}", events::SESSION
+        );
+    }
+
+    /// Logs and counts what an association carried.
+    pub(super) fn associated(&self, carried: &Datagrams, ended: &Ended) {
+        let mut bytes = [0; 2];
+        let mut datagrams = [0; 2];
+        let directions = [("sent", &carried.sent), ("received", &carried.received)];
+        for (((direction, of_families), bytes), datagrams) in
+            directions.into_iter().zip(&mut bytes).zip(&mut datagrams)
+        {
+            for (family, (more, count)) in [Family::V4, Family::V6].into_iter().zip(of_families) {
+                let family = family.as_str();
+                self.metrics
+                    .session_bytes
+                    .get_or_create(&TrafficLabels { direction, family })
+                    .inc_by(*more);
+                *bytes += more;
+                *datagrams += count;
+            }
+        }
+        let ended = match ended {
+            Ended::Closed => "closed",
+            Ended::Idle => "idle",
+            Ended::Cut => "cut",
+            Ended::Broken(side, error) => {
+                self.count_failure(*side);
+                tracing::debug!(client = %self.client, %side, %error, "an association broke");
+                "broken"
+            }
+        };
+        let [sent, received] = bytes;
+        let [sent_datagrams, received_datagrams] = datagrams;
+        tracing::info!(
+            client = %self.client,
+            inbound = self.inbound.as_str(),
+            origins = carried.origins,
+            sent,
+            received,
+            sent_datagrams,
+            received_datagrams,
             duration_ms = millis(now() - self.begun),
             ended,
             "{}", events::SESSION

@@ -5,7 +5,8 @@ pub const LISTENING: &str = "listening";
 /// Everything is bound and serves.
 pub const READY: &str = "ready";
 /// A session ended: fields `client`, `inbound`, `target`, `family`, `address`, `attempts`, `connect_ms`, `sent`,
-/// `received`, `duration_ms`, `ended`.
+/// `received`, `duration_ms`, `ended`. One of `socks5-udp` has many targets: `origins`, `sent_datagrams` and
+/// `received_datagrams` instead of `target`, `family`, `address`, `attempts`, `connect_ms`.
 pub const SESSION: &str = "session";
 /// A family is ill, and the other one goes first: fields `family` and `why` (`no route`, `no answers`).
 pub const FAMILY_ILL: &str = "family ill";

@@ -48,6 +48,8 @@ pub enum Inbound {
     Forward,
     /// `CONNECT` of SOCKS5, SOCKS4 or SOCKS4a.
     Socks5,
+    /// `UDP ASSOCIATE` of SOCKS5.
+    Socks5Udp,
     /// TLS, by its SNI.
     Tls,
     /// HTTP, by its Host.
@@ -63,6 +65,7 @@ impl Inbound {
             Self::Connect => "connect",
             Self::Forward => "forward",
             Self::Socks5 => "socks5",
+            Self::Socks5Udp => "socks5-udp",
             Self::Tls => "tls",
             Self::Http => "http",
             Self::Quic => "quic",
@@ -152,9 +155,9 @@ impl From<Family> for FamilyLabels {
 /// Why a connection was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
-    /// `stranger` (outside `lan.networks`), `per-client` (its sessions are used up), `rate` (it makes too many), or
-    /// `total` (all are used up, for a stream of HTTP/2 or a flow of QUIC); of QUIC also `flows`, `flows-per-client` and
-    /// `draining`.
+    /// `stranger` (outside `lan.networks`), `per-client` (its sessions are used up), `rate` (it makes too many), `total`
+    /// (all are used up, for a stream of HTTP/2 or a flow of QUIC), `associations` (of all clients, or of this one, are
+    /// used up); of QUIC also `flows`, `flows-per-client` and `draining`.
     pub reason: &'static str,
 }
 
@@ -192,7 +195,10 @@ pub struct FailureLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DropLabels {
     /// `flight` (not remembered: the first flight is too long), `busy` (no room in the kernel), `too-long` (for the path);
-    /// of QUIC also `stray` (of no flow), `queue` (waited for too long), `not-quic`, `version` (answered with ours).
+    /// of QUIC also `stray` (of no flow), `queue` (waited for too long), `not-quic`, `version` (answered with ours); of
+    /// SOCKS5 also `stranger` (not the client of the association), `malformed`, `fragment`, `refused` (closed to clients),
+    /// `unresolved`, `unreachable`, `via` (it would go around an upstream proxy), `unasked` (from an address that was not
+    /// sent to).
     pub reason: &'static str,
 }
 
@@ -292,6 +298,8 @@ pub struct Metrics {
     pub family_probes: Counter,
     /// Datagrams of clients that were not sent, or not to each candidate.
     pub udp_dropped: By<DropLabels, Counter>,
+    /// Associations of SOCKS5 open now.
+    pub associations: Gauge,
     /// Names and passwords that were asked for (`proxy.users`).
     pub logins: By<LoginLabels, Counter>,
     /// Sessions that an upstream proxy did not take on.
@@ -374,6 +382,7 @@ impl Metrics {
             family_ill: By::default(),
             family_probes: Counter::default(),
             udp_dropped: By::default(),
+            associations: Gauge::default(),
             logins: By::default(),
             via_failures: By::default(),
             session_failures: By::default(),
@@ -589,6 +598,11 @@ impl Metrics {
             "udp_dropped",
             "Datagrams of clients not sent to an origin, by reason",
             self.udp_dropped.clone(),
+        );
+        registry.register(
+            "associations",
+            "UDP associations of SOCKS5 open now",
+            self.associations.clone(),
         );
         registry.register(
             "logins",

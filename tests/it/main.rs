@@ -42,5 +42,6 @@ mod querylog;
 mod quic;
 mod reload;
 mod reload_storm;
+mod socks;
 mod tls;
 mod via;

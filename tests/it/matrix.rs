@@ -2,13 +2,16 @@
 //! that it was not.
 
 use std::io::Write as _;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 
 use crate::support::{
-    Gate, Origin, QuicClient, QuicOrigin, Reach, Reply, Response, Service, Setup, Upstream, a,
-    aaaa, clock, connect, has_ipv6, read_response, request, tls_get, tunnel,
+    Gate, Origin, PATIENCE, QuicClient, QuicOrigin, Reach, Reply, Response, Service, Setup,
+    Upstream, a, aaaa, clock, connect, has_ipv6, read_response, request, socks_associate,
+    socks_datagram, socks_tunnel, tls_get, tunnel,
 };
 
 /// The origin's name.
@@ -19,6 +22,8 @@ const HOST: &str = "www.origin.example";
 enum Inbound {
     Connect,
     Forward,
+    Socks5,
+    Socks5Udp,
     Tls,
     Http,
     Quic,
@@ -111,8 +116,9 @@ fn cell(inbound: Inbound, fault: Fault) {
     }
     let service = match inbound {
         Inbound::Quic => return quic_cell(fault),
+        Inbound::Socks5Udp => return cell_of_datagrams(fault),
         Inbound::Tls => Service::Tls,
-        Inbound::Connect | Inbound::Forward | Inbound::Http => Service::Http,
+        Inbound::Connect | Inbound::Forward | Inbound::Socks5 | Inbound::Http => Service::Http,
     };
     let origin = Origin::reached(service, Reach::Serves, fault.reach_of_ipv6());
     let upstream = Upstream::start();
@@ -175,6 +181,62 @@ fn quic_cell(fault: Fault) {
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
 }
 
+/// As [`cell`], of an association: the address that the answer came from tells the family.
+fn cell_of_datagrams(fault: Fault) {
+    let port = serve_datagrams(fault);
+    let upstream = Upstream::start();
+    fault.script(&upstream);
+    let gate = Gate::start(&Setup::new(&upstream));
+    let (_stream, relay) = socks_associate(gate.addr("socks"));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let begun = clock();
+    let asked = socks_datagram(HOST, port, b"x");
+    socket.send_to(&asked, relay).unwrap();
+    match fault.outcome() {
+        Outcome::Family(family) => {
+            let mut answer = [0; 100];
+            let length = socket.recv(&mut answer).expect("an answer of the origin");
+            let host = if family == "ipv6" { "::1" } else { "127.0.0.1" };
+            assert_eq!(answer[..length], socks_datagram(host, port, b"x"));
+        }
+        Outcome::Unresolved => {
+            let name = "sekisho_udp_dropped_total{reason=\"unresolved\"}";
+            gate.wait_for_metric(name, 1.0);
+        }
+    }
+    let elapsed = begun.elapsed();
+    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+}
+
+/// A port number of both families, on which those that the fault leaves send back what they get.
+fn serve_datagrams(fault: Fault) -> u16 {
+    loop {
+        let ipv4 = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = ipv4.local_addr().unwrap().port();
+        let mut sockets = vec![(ipv4, true)];
+        let reach = fault.reach_of_ipv6();
+        if reach != Reach::Refuses && has_ipv6() {
+            let Ok(ipv6) = UdpSocket::bind(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)))
+            else {
+                continue;
+            };
+            sockets.push((ipv6, reach == Reach::Serves));
+        }
+        for (socket, answers) in sockets {
+            thread::spawn(move || {
+                let mut buffer = [0; 100];
+                while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                    if answers {
+                        socket.send_to(&buffer[..length], from).ok();
+                    }
+                }
+            });
+        }
+        return port;
+    }
+}
+
 /// The response of the origin, or that of the gate; `None` where the connection was closed without one.
 fn visit(inbound: Inbound, gate: &Gate, port: u16) -> Option<Response> {
     match inbound {
@@ -192,6 +254,18 @@ fn visit(inbound: Inbound, gate: &Gate, port: u16) -> Option<Response> {
             let head = format!("GET http://{HOST}:{port}/ HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n");
             request(gate.addr("http"), head.as_bytes())
         }
+        Inbound::Socks5 => match socks_tunnel(gate.addr("socks"), HOST, port) {
+            Ok(mut stream) => {
+                let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+                stream.write_all(head.as_bytes()).unwrap();
+                read_response(&mut stream)
+            }
+            Err(code) => {
+                assert_eq!(code, 4, "host unreachable");
+                None
+            }
+        },
+        Inbound::Socks5Udp => unreachable!("datagrams have no response"),
         Inbound::Tls => tls_get(connect(gate.addr("tls")), HOST, "/"),
         Inbound::Http => {
             let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
@@ -209,8 +283,10 @@ fn assert_unresolved(inbound: Inbound, response: Option<Response>) {
             assert!(why.contains("error=dns_error"), "{why}");
             assert!(!response.body.is_empty(), "a body for people");
         }
-        // There is nothing that a transparent proxy may say within TLS.
-        Inbound::Tls | Inbound::Quic => assert!(response.is_none()),
+        // There is nothing that a transparent proxy may say within TLS; SOCKS has a code for it.
+        Inbound::Socks5 | Inbound::Socks5Udp | Inbound::Tls | Inbound::Quic => {
+            assert!(response.is_none());
+        }
         Inbound::Http => assert!(response.is_none_or(|response| response.status == 502)),
     }
 }
@@ -266,6 +342,8 @@ macro_rules! matrix {
 matrix! {
     connect_tunnel: Connect,
     forward_request: Forward,
+    socks5: Socks5,
+    socks5_udp: Socks5Udp,
     transparent_tls: Tls,
     transparent_http: Http,
     transparent_quic: Quic,

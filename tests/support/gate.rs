@@ -212,7 +212,7 @@ impl Gate {
             .unwrap_or_else(|| panic!("no metric {name}"))
     }
 
-    /// The same, where it may be one with labels that were not seen yet.
+    /// As [`Gate::metric`], also of one with labels, which is not there before it is first counted.
     fn find_metric(&self, name: &str) -> Option<f64> {
         let mut stream = super::connect(self.addr("admin"));
         let head = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
@@ -223,7 +223,7 @@ impl Gate {
         line.and_then(|rest| rest.trim().parse().ok())
     }
 
-    /// Waits until a metric has this value.
+    /// Waits until a metric has this value; its labels stand in the name.
     pub(crate) fn wait_for_metric(&self, name: &str, value: f64) {
         let begun = super::clock();
         loop {

@@ -14,6 +14,7 @@ mod program;
 mod quic;
 mod records;
 mod signed;
+mod socks;
 mod tls;
 mod upstream;
 
@@ -32,6 +33,7 @@ pub(crate) use program::run;
 pub(crate) use quic::{QuicClient, QuicOrigin, quic_hello};
 pub(crate) use records::{a, aaaa, cname, https, mx, name, rrsig, soa, txt};
 pub(crate) use signed::{Signed, sign};
+pub(crate) use socks::{socks_associate, socks_datagram, socks_greet, socks_request, socks_tunnel};
 pub(crate) use tls::{TlsClient, certificate, client_hello, dot_client, tls_get};
 pub(crate) use upstream::{Reply, Upstream};
 

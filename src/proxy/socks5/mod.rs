@@ -1,9 +1,11 @@
 //! SOCKS5 (RFC 1928, RFC 1929), and SOCKS4 and 4a: the client says where to before its first byte, and gets an answer.
 //!
-//! CONNECT is answered after the origin was reached; then the session is carried as one of HTTP's CONNECT. BIND is not
-//! offered. The address in an answer to CONNECT is 0.0.0.0:0: nobody needs ours, and some clients read IPv4 only.
+//! CONNECT is answered after the origin was reached; then the session is carried as one of HTTP's CONNECT. UDP ASSOCIATE
+//! is `udp`'s. BIND is not offered. The address in an answer to CONNECT is 0.0.0.0:0: nobody needs ours, and some clients read IPv4 only.
 
+mod peers;
 mod reply;
+mod udp;
 pub mod wire;
 
 use std::io;
@@ -15,7 +17,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::wire::{Command, Greeting, Read, Request, Wrong};
+use self::udp::Association;
+use self::wire::{Address, Command, Greeting, Read, Request, Wrong};
 use super::farewell::farewell;
 use super::respond::{Failure, Kind};
 use super::session::{Reached, Session, unless_gone};
@@ -23,7 +26,7 @@ use super::{Admitted, Proxy, State};
 use crate::dial::Dialed;
 use crate::net::{ClientAddr, Target};
 use crate::relay::{Carried, Ended};
-use crate::telemetry::{Inbound, Side};
+use crate::telemetry::{Inbound, RefusalLabels, Side};
 
 /// What is read at most before the request is answered: every message fits, and what follows is for the origin.
 const ROOM: usize = 2_048;
@@ -67,7 +70,7 @@ impl Stage {
 /// The conversation until there is a request.
 struct Conversation<'a> {
     proxy: &'a Proxy,
-    state: &'a State,
+    state: &'a Arc<State>,
     client: ClientAddr,
     stream: TcpStream,
     bytes: BytesMut,
@@ -86,10 +89,18 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     } = admitted;
     // What is over before the tunnel begins is boxed: a tunnel may stay open for hours and need not keep its room.
     let preparing = Box::pin(prepare(&proxy, &state, client, stream));
-    let Some(Some(tunnel)) = proxy.cut.run_until_cancelled(preparing).await else {
+    let Some(Some(prepared)) = proxy.cut.run_until_cancelled(preparing).await else {
         return;
     };
     let idle = state.settings.proxy.idle_timeout;
+    let tunnel = match prepared {
+        Prepared::Tunnel(tunnel) => tunnel,
+        Prepared::Association(association, stream) => {
+            let idle = state.settings.proxy.association_timeout;
+            drop(state);
+            return Box::pin(association.run(stream, idle, &proxy.cut)).await;
+        }
+    };
     // Neither the rules nor the users of its beginning are needed any more, where a reload has replaced them.
     drop(state);
     let Tunnel {
@@ -105,6 +116,12 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     session.ended(&target, &reached, &carried);
 }
 
+/// What the client was promised.
+enum Prepared {
+    Tunnel(Box<Tunnel>),
+    Association(Box<Association>, TcpStream),
+}
+
 /// A connection that stands.
 struct Tunnel {
     session: Session,
@@ -116,20 +133,30 @@ struct Tunnel {
     first: u64,
 }
 
-/// Talks with the client until there is a tunnel; `None` where there will be none, and the client has been told.
+/// Talks with the client until it has what it wants; `None` where there will be none, and the client has been told.
 async fn prepare(
     proxy: &Proxy,
-    state: &State,
+    state: &Arc<State>,
     client: ClientAddr,
     stream: TcpStream,
-) -> Option<Box<Tunnel>> {
+) -> Option<Prepared> {
     let mut talk = Conversation::begin(proxy, state, client, stream);
     let request = talk.request().await;
     if !talk.heard {
         // Opened in advance, and never used.
         return None;
     }
-    let session = Session::begin(Arc::clone(&proxy.metrics), client, Inbound::Socks5);
+    let inbound = match &request {
+        Ok(request) if request.command == Command::UdpAssociate => Inbound::Socks5Udp,
+        _ => Inbound::Socks5,
+    };
+    let session = Session::begin(Arc::clone(&proxy.metrics), client, inbound);
+    let request = match request {
+        Ok(request) if inbound == Inbound::Socks5Udp && talk.stage == Stage::Request => {
+            return talk.associate(session, &request).await;
+        }
+        request => request,
+    };
     let target = request.and_then(|request| wanted(&request));
     let outcome = match &target {
         Ok(target) => talk.dial(target).await,
@@ -137,14 +164,12 @@ async fn prepare(
     };
     let target = target.ok();
     match (target, outcome) {
-        (Some(target), Ok(dialed)) => talk.tunnel(session, target, dialed).await,
+        (Some(target), Ok(dialed)) => {
+            let tunnel = talk.tunnel(session, target, dialed).await;
+            tunnel.map(Prepared::Tunnel)
+        }
         (target, Err(failure)) => {
-            session.failed(target.as_ref(), &failure);
-            drop(session);
-            let words = talk.stage.words(failure.kind);
-            if !words.is_empty() {
-                farewell(talk.stream, &words).await;
-            }
+            talk.refuse(session, target.as_ref(), &failure).await;
             None
         }
         (None, Ok(_)) => None,
@@ -162,13 +187,19 @@ fn wanted(request: &Request) -> Result<Target, Failure> {
             .target()
             .map_err(|error| Failure::of_client(Kind::BadRequest, error.to_string())),
         Command::Bind => Err(not_offered("BIND")),
-        Command::UdpAssociate => Err(not_offered("UDP ASSOCIATE")),
+        // Version 4 has no such command.
+        Command::UdpAssociate => Err(not_offered("command 3")),
         Command::Other(number) => Err(not_offered(&format!("command {number}"))),
     }
 }
 
 impl<'a> Conversation<'a> {
-    fn begin(proxy: &'a Proxy, state: &'a State, client: ClientAddr, stream: TcpStream) -> Self {
+    fn begin(
+        proxy: &'a Proxy,
+        state: &'a Arc<State>,
+        client: ClientAddr,
+        stream: TcpStream,
+    ) -> Self {
         Self {
             proxy,
             state,
@@ -259,6 +290,50 @@ impl<'a> Conversation<'a> {
                 )),
             }
         }
+    }
+
+    /// Tells the client why there is nothing for it.
+    async fn refuse(self, session: Session, target: Option<&Target>, failure: &Failure) {
+        session.failed(target, failure);
+        drop(session);
+        let words = self.stage.words(failure.kind);
+        if !words.is_empty() {
+            farewell(self.stream, &words).await;
+        }
+    }
+
+    /// Opens an association, and tells the client where its datagrams go.
+    async fn associate(mut self, session: Session, request: &Request) -> Option<Prepared> {
+        let proxy = self.proxy;
+        let Ok(seat) = proxy.associations.enter_if_room(self.client.ip()) else {
+            let reason = "associations";
+            proxy
+                .metrics
+                .sessions_refused
+                .get_or_create(&RefusalLabels { reason })
+                .inc();
+            let failure = Failure::of_client(Kind::Busy, "there are too many associations");
+            self.refuse(session, None, &failure).await;
+            return None;
+        };
+        let opened = Association::open(
+            session,
+            &proxy.metrics,
+            self.state,
+            (self.client, seat),
+            &self.stream,
+            request,
+        );
+        let (association, bound) = match opened {
+            Ok(opened) => opened,
+            Err((session, failure)) => {
+                self.refuse(session, None, &failure).await;
+                return None;
+            }
+        };
+        let words = wire::reply(reply::SUCCEEDED, bound);
+        self.say(&words).await.ok()?;
+        Some(Prepared::Association(Box::new(association), self.stream))
     }
 
     async fn dial(&self, target: &Target) -> Result<Dialed, Failure> {
