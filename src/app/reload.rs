@@ -202,6 +202,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
                 max_associations: _,
                 max_associations_per_client: _,
                 association_timeout: _,
+                proxy_protocol_from: _,
                 idle_timeout: _,
                 sniff_timeout: _,
                 sniff_bytes: _,

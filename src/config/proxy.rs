@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::file::Section;
 use super::lan::Listening;
 use super::value::{self, Wrong};
-use crate::net::ListenAddr;
+use crate::net::{Acl, ListenAddr};
 
 /// The proxy side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct Proxy {
     pub max_associations_per_client: usize,
     /// How long one may stay silent.
     pub association_timeout: Duration,
+    /// Peers that announce their clients by the PROXY protocol, and must.
+    pub proxy_protocol_from: Acl,
     /// How long a session may stay silent.
     pub idle_timeout: Duration,
     /// How long a client may take to say where it wants to go.
@@ -100,6 +102,7 @@ impl Proxy {
         let associations_per_client =
             section.number("max-associations-per-client", 256, 1..100_001);
         let association_timeout = section.text("association-timeout", "5m", value::some_duration);
+        let proxy_protocol_from = section.texts("proxy-protocol-from", &[], value::network);
         let idle_timeout = section.text("idle-timeout", "1h", value::some_duration);
         let sniff_timeout = section.text("sniff-timeout", "10s", value::some_duration);
         let sniff_bytes = section.text("sniff-bytes", "64KiB", |text| {
@@ -131,6 +134,7 @@ impl Proxy {
             max_associations: max_associations as usize,
             max_associations_per_client: associations_per_client as usize,
             association_timeout: association_timeout?,
+            proxy_protocol_from: Acl::new(proxy_protocol_from),
             idle_timeout: idle_timeout?,
             sniff_timeout: sniff_timeout?,
             sniff_bytes: sniff_bytes?,

@@ -82,18 +82,27 @@ impl Admission {
 
     /// A seat, or `None` where the client has all that it may have.
     pub fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Seat> {
-        let mut seats = self.seats();
+        let seats = self.seats();
         let most_per_client = seats.most_per_client;
         let own = seats.clients.get(&client).copied().unwrap_or(0);
         if own >= most_per_client {
             return None;
         }
-        seats.clients.insert(client, own + 1);
+        Some(self.seat(seats, client))
+    }
+
+    /// A seat, whatever the client has already: for one that speaks for many.
+    pub fn enter_for_others(self: &Arc<Self>, client: IpAddr) -> Seat {
+        self.seat(self.seats(), client)
+    }
+
+    fn seat(self: &Arc<Self>, mut seats: MutexGuard<'_, Seats>, client: IpAddr) -> Seat {
+        *seats.clients.entry(client).or_default() += 1;
         seats.taken += 1;
-        Some(Seat {
+        Seat {
             admission: Arc::clone(self),
             client,
-        })
+        }
     }
 
     /// As [`Self::enter`], and only where there is room in total: for what cannot be made to wait.
@@ -173,6 +182,15 @@ mod tests {
         assert!(admission.enter(TWO).is_some());
         drop(first);
         assert!(admission.enter(ONE).is_some());
+    }
+
+    #[test]
+    fn one_that_speaks_for_many_is_bound_only_by_the_total() {
+        let admission = Admission::new(3, 1);
+        let seats = [ONE; 3].map(|client| admission.enter_for_others(client));
+        assert!(!admission.has_room());
+        drop(seats);
+        assert!(admission.seats().clients.is_empty() && admission.has_room());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod beginning;
 mod interfaces;
 mod options;
 mod prefixed;
+mod proxy_protocol;
 mod rate;
 mod tcp;
 
@@ -21,5 +22,6 @@ pub use options::{
     PairError, bind_pair, bind_tcp, bind_udp, keep_alive, prepare_stream, unacknowledged,
 };
 pub use prefixed::Prefixed;
+pub use proxy_protocol::{Announced, LONGEST_PROXY_HEADER, ProxyVersion, proxy_header};
 pub use rate::{Buckets, device};
 pub use tcp::{accept_loop, broken};

@@ -33,10 +33,13 @@ use self::respond::{Failure, Kind};
 use self::seam::{Carry, Dial};
 use crate::config;
 use crate::dial::{Dialed, Dialer, Flow};
-use crate::net::{Acl, Admission, Buckets, ClientAddr, Host, Prefixed, Seat, Target, accept_loop};
+use crate::net::{
+    Acl, Admission, Buckets, ClientAddr, Host, LONGEST_PROXY_HEADER, Prefixed, Seat, Target,
+    accept_loop, proxy_header, take_beginning,
+};
 use crate::relay::Relay;
 use crate::steer::Steering;
-use crate::telemetry::{Metrics, RefusalLabels};
+use crate::telemetry::{Metrics, RefusalLabels, chain};
 
 /// What serves the hosts that are ours on a listener shared with transparent HTTP.
 pub trait Site: Send + Sync {
@@ -280,8 +283,9 @@ impl Proxy {
         self: Arc<Self>,
         listener: TcpListener,
         words: Option<Words>,
-        session: impl Fn(Arc<Self>, Admitted) -> seam::Task<'static, ()>,
+        session: impl Fn(Arc<Self>, Admitted) -> seam::Task<'static, ()> + Send + Sync + 'static,
     ) {
+        let session = Arc::new(session);
         let (admission, metrics) = (Arc::clone(&self.admission), Arc::clone(&self.metrics));
         accept_loop(
             listener,
@@ -294,12 +298,50 @@ impl Proxy {
                 async move { admission.room().await }
             },
             move |stream, client, ()| {
-                if let Some(admitted) = self.admit(stream, client, words) {
-                    self.sessions.spawn(session(Arc::clone(&self), admitted));
+                let proxy = Arc::clone(&self);
+                if self.announces(client) {
+                    let session = Arc::clone(&session);
+                    self.sessions.spawn(async move {
+                        if let Some((stream, client)) = proxy.announced(stream, client).await
+                            && let Some(admitted) = proxy.admit(stream, client, words)
+                        {
+                            session(proxy, admitted).await;
+                        }
+                    });
+                } else if let Some(admitted) = self.admit(stream, client, words) {
+                    self.sessions.spawn(session(proxy, admitted));
                 }
             },
         )
         .await;
+    }
+
+    /// Whether the peer is a proxy in front of us.
+    fn announces(&self, peer: ClientAddr) -> bool {
+        let state = self.live.load();
+        state.settings.proxy.proxy_protocol_from.contains(peer.ip())
+    }
+
+    /// The client that a proxy in front of us announces, or the proxy itself where it speaks for itself. Until then the
+    /// connection is one of the proxy.
+    async fn announced(
+        &self,
+        mut stream: TcpStream,
+        peer: ClientAddr,
+    ) -> Option<(TcpStream, ClientAddr)> {
+        let _seat = self.admission.enter_for_others(peer.ip());
+        let timeout = self.live.load().settings.proxy.sniff_timeout;
+        let header = take_beginning(&mut stream, LONGEST_PROXY_HEADER, proxy_header);
+        let header = tokio::time::timeout(timeout, Box::pin(header));
+        let why = match self.stop.run_until_cancelled(header).await? {
+            Ok(Ok(None)) => return Some((stream, peer)),
+            Ok(Ok(Some(announced))) => return Some((stream, ClientAddr::new(announced.source))),
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "it did not come in time".to_owned(),
+        };
+        tracing::debug!(%peer, why, "no PROXY header");
+        self.refuse(&stream, peer, "proxy-protocol");
+        None
     }
 
     fn admit(

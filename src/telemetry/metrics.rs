@@ -156,8 +156,9 @@ impl From<Family> for FamilyLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
     /// `stranger` (outside `lan.networks`), `per-client` (its sessions are used up), `rate` (it makes too many), `total`
-    /// (all are used up, for a stream of HTTP/2 or a flow of QUIC), `associations` (of all clients, or of this one, are
-    /// used up); of QUIC also `flows`, `flows-per-client` and `draining`.
+    /// (all are used up, for a stream of HTTP/2 or a flow of QUIC), `proxy-protocol` (a listed proxy announced nobody),
+    /// `associations` (of all clients, or of this one, are used up); of QUIC also `flows`, `flows-per-client` and
+    /// `draining`.
     pub reason: &'static str,
 }
 

@@ -38,6 +38,7 @@ mod limits;
 mod log;
 mod matrix;
 mod pac;
+mod proxy_protocol;
 mod querylog;
 mod quic;
 mod reload;

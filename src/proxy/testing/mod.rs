@@ -181,6 +181,7 @@ pub(super) fn settings() -> Settings {
             max_associations: 10,
             max_associations_per_client: 10,
             association_timeout: Duration::from_secs(60),
+            proxy_protocol_from: Acl::default(),
             idle_timeout: Duration::from_secs(60),
             sniff_timeout: Duration::from_secs(60),
             sniff_bytes: 65_536,
