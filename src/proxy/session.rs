@@ -202,6 +202,7 @@ impl Session {
             (Kind::HeadTooLarge, _) => self.count_limit("header-bytes"),
             (Kind::HeadTimeout, _) => self.count_limit("sniff-timeout"),
             (Kind::ResponseTimeout, _) => self.count_limit("idle-timeout"),
+            (Kind::NoName, Inbound::Tls | Inbound::Quic) => self.nameless(),
             _ => {}
         }
         let target = target.map(tracing::field::display);
@@ -222,6 +223,21 @@ impl Session {
             Side::Sekisho => line!(warn),
             Side::Client | Side::Upstream | Side::Origin => line!(debug),
         }
+    }
+
+    /// Only the administrator can help a program that does not say where it goes.
+    fn nameless(&self) {
+        let inbound = self.inbound;
+        self.metrics
+            .sessions_nameless
+            .get_or_create(&InboundLabels { inbound })
+            .inc();
+        tracing::info!(
+            client = %self.client,
+            inbound = inbound.as_str(),
+            hint = "set the proxy in the program, or put what it asks for into steer.never",
+            "{}", events::NAMELESS
+        );
     }
 
     fn count_limit(&self, limit: &'static str) {

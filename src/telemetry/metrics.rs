@@ -305,6 +305,8 @@ pub struct Metrics {
     pub logins: By<LoginLabels, Counter>,
     /// Sessions that an upstream proxy did not take on.
     pub via_failures: By<ViaLabels, Counter>,
+    /// Sessions refused because a hello named no server.
+    pub sessions_nameless: By<InboundLabels, Counter>,
     /// Sessions that failed.
     pub session_failures: By<FailureLabels, Counter>,
     /// Directions of sessions that went over to splice.
@@ -386,6 +388,7 @@ impl Metrics {
             associations: Gauge::default(),
             logins: By::default(),
             via_failures: By::default(),
+            sessions_nameless: By::default(),
             session_failures: By::default(),
             relay_spliced: Counter::default(),
             relay_without_pipe: Counter::default(),
@@ -614,6 +617,11 @@ impl Metrics {
             "via_failures",
             "Sessions that an upstream proxy did not take on, by reason",
             self.via_failures.clone(),
+        );
+        registry.register(
+            "sessions_nameless",
+            "Sessions refused because the ClientHello names no server",
+            self.sessions_nameless.clone(),
         );
         registry.register(
             "session_failures",

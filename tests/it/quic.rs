@@ -182,6 +182,8 @@ fn a_hello_without_a_name_is_refused_and_told() {
     assert_refused(client.connect(gate.addr("quic"), "127.0.0.1"));
     let line = gate.wait_for_log("names no server");
     assert!(line.contains("inbound=\"quic\""), "{line}");
+    gate.wait_for_metric("sekisho_sessions_nameless_total{inbound=\"quic\"}", 1.0);
+    gate.wait_for_log("put what it asks for into steer.never");
 }
 
 #[test]

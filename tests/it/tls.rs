@@ -104,6 +104,8 @@ fn a_hello_without_a_name_is_turned_away() {
     let (upstream, gate, origin) = home();
     let (_, hello) = client_hello("127.0.0.1");
     assert_turned_away(&gate, &origin, &hello);
+    gate.wait_for_metric("sekisho_sessions_nameless_total{inbound=\"tls\"}", 1.0);
+    gate.wait_for_log("put what it asks for into steer.never");
     assert!(upstream.seen().is_empty());
 }
 
