@@ -12,7 +12,7 @@ use super::{
     Aaaa, Cache, Config, Dns, Format, Mode, Names, Rule, RuleSteer, Strategy, Upstream,
     UpstreamZone, Via,
 };
-use crate::net::{Acl, ListenAddr};
+use crate::net::{Acl, ListenAddr, ProxyVersion};
 
 /// A [`Config`] as it would stand in a file; serialize it to show it.
 #[derive(Debug, Serialize)]
@@ -122,6 +122,8 @@ struct RuleShown {
     aaaa: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     steer: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_proxy: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     via: Option<String>,
 }
@@ -388,6 +390,7 @@ fn rule(rule: &Rule) -> RuleShown {
             RuleSteer::Never => "never",
             RuleSteer::Always => "always",
         }),
+        send_proxy: rule.send_proxy.map(ProxyVersion::as_str),
         via: rule.via.as_ref().map(Via::written),
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::file::Section;
 use super::value::{self, Wrong};
 use super::via::{self, Via};
-use crate::net::Acl;
+use crate::net::{Acl, ProxyVersion};
 
 /// Which names go through the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct Rule {
     pub aaaa: Option<Aaaa>,
     /// Whether the name is steered; `None` leaves it to `[steer]`.
     pub steer: Option<RuleSteer>,
+    /// Whether origins are told by the PROXY protocol for whom a session is.
+    pub send_proxy: Option<ProxyVersion>,
     /// The upstream proxy of its sessions; `None` leaves it to `egress.via`.
     pub via: Option<Via>,
 }
@@ -197,11 +199,21 @@ impl Rule {
                 )
             })
             .map(|value| steer.then_some(value));
+        let send_proxy = section.is_written("send-proxy");
+        let send_proxy = section
+            .text("send-proxy", "v2", |text| {
+                value::word(text, &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)])
+            })
+            .map(|value| send_proxy.then_some(value));
         let via = section.is_written("via");
         let via = section
             .text("via", "direct", via::via)
             .map(|value| via.then_some(value));
-        if aaaa == Some(None) && steer == Some(None) && via == Some(None) {
+        if aaaa == Some(None)
+            && steer == Some(None)
+            && via == Some(None)
+            && send_proxy == Some(None)
+        {
             section.report(
                 "aaaa",
                 Wrong::new(
@@ -227,6 +239,7 @@ impl Rule {
             clients: has_clients.then(|| Acl::new(clients)),
             aaaa: aaaa?,
             steer: steer?,
+            send_proxy: send_proxy?,
             via: via?,
         })
     }

@@ -106,7 +106,7 @@ fn what_is_shown_can_be_read_back() {
     let text = "user = \"\"\n[steer]\nmode = \"address\"\nnames = \"ipv6\"\nalways = [\"a.example\"]\n\
         [[rule]]\ndomains = [\"b.example\"]\nclients = [\"192.168.1.0/24\"]\naaaa = \"pass\"\n\
         [[rule]]\nsteer = \"never\"\nvia = \"direct\"\n\
-        [[rule]]\nvia = \"http://a%40b:c@proxy.example:3128\"\n[dns.upstream]\n\
+        [[rule]]\nsend-proxy = \"v1\"\nvia = \"http://a%40b:c@proxy.example:3128\"\n[dns.upstream]\n\
         servers = [\"tcp://[2001:db8::1]:53\", \"https://192.0.2.1/q#dns.example\"]\nca = [\"ca.pem\"]\n\
         [[dns.upstream.zone]]\ndomain = \"corp.example\"\nservers = [\"10.0.0.53\"]\n\
         [egress]\nvia = \"socks5://[2001:db8::1]:1080\"\n[dns.cache]\nmin-ttl = \"1500ms\"\n";

@@ -19,6 +19,11 @@ impl ClientAddr {
         Self(SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 
+    /// The device's address with the port.
+    pub fn socket(self) -> SocketAddr {
+        self.0
+    }
+
     /// The device's address without the port.
     pub fn ip(self) -> IpAddr {
         self.0.ip()

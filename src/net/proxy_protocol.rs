@@ -20,6 +20,16 @@ pub enum ProxyVersion {
     V2,
 }
 
+impl ProxyVersion {
+    /// `v1` or `v2`, as in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
 /// The two ends of the connection that was announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announced {

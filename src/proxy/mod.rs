@@ -15,11 +15,13 @@ pub mod socks5;
 mod testing;
 mod transparent;
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -34,12 +36,12 @@ use self::seam::{Carry, Dial};
 use crate::config;
 use crate::dial::{Dialed, Dialer, Flow};
 use crate::net::{
-    Acl, Admission, Buckets, ClientAddr, Host, LONGEST_PROXY_HEADER, Prefixed, Seat, Target,
-    accept_loop, proxy_header, take_beginning,
+    Acl, Admission, Announced, Buckets, ClientAddr, Host, LONGEST_PROXY_HEADER, Prefixed, Seat,
+    Target, accept_loop, proxy_header, take_beginning,
 };
 use crate::relay::Relay;
 use crate::steer::Steering;
-use crate::telemetry::{Metrics, RefusalLabels, chain};
+use crate::telemetry::{Metrics, RefusalLabels, Side, chain};
 
 /// What serves the hosts that are ours on a listener shared with transparent HTTP.
 pub trait Site: Send + Sync {
@@ -103,9 +105,28 @@ impl State {
     }
 
     /// A connection to the target, as the rules have it for this client.
-    async fn dial(&self, client: ClientAddr, target: &Target) -> Result<Dialed, Failure> {
+    /// Where they say so, the origin is told whose session it is; `here` is where the client has connected to.
+    async fn dial(
+        &self,
+        client: ClientAddr,
+        here: impl FnOnce() -> Option<SocketAddr>,
+        target: &Target,
+    ) -> Result<Dialed, Failure> {
         let rule = self.settings.rules.session_rule(client.ip(), &target.host);
-        self.dial.dial(target, rule.map(|(_, rule)| rule)).await
+        let rule = rule.map(|(_, rule)| rule);
+        let mut dialed = self.dial.dial(target, rule).await?;
+        if let Some(version) = rule.and_then(|rule| rule.send_proxy) {
+            let ends = Announced {
+                source: client.socket(),
+                destination: here().unwrap_or(dialed.address),
+            };
+            let told = dialed.stream.write_all(&ends.header(version)).await;
+            told.map_err(|error| {
+                let text = format!("{target} ended the connection: {error}");
+                Failure::new(Kind::ResponseBroken, Side::Origin, text)
+            })?;
+        }
+        Ok(dialed)
     }
 
     /// A flow of datagrams to the target, as the rules have it for this client; `None` where they send it by a proxy.

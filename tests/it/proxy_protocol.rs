@@ -1,14 +1,14 @@
 //! The PROXY protocol: a listed proxy in front of the gate announces its clients on every listener, and nobody else may.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{
     Gate, Origin, PATIENCE, Service, Setup, Upstream, client_hello, clock, installed,
-    read_response, request,
+    read_response, request, socks_tunnel, tunnel,
 };
 
 const HOST: &str = "www.origin.example";
@@ -218,6 +218,86 @@ fn bounds_are_those_of_the_announced_client_and_a_reload_takes_the_proxy_from_th
     let mut stream = from(FRONT, home.gate.addr("plain"));
     stream.write_all(&get()).unwrap();
     assert_eq!(read_response(&mut stream).unwrap().status, 200);
+}
+
+#[test]
+fn an_origin_of_a_rule_is_told_the_client_before_anything_else() {
+    let upstream = Upstream::start();
+    upstream.addresses(HOST, &["127.0.0.1"]);
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = origin.local_addr().unwrap().port();
+    for version in ["v1", "v2"] {
+        let setup = Setup::new(&upstream)
+            .set("proxy.tls-origin-port", &port.to_string())
+            .rule(&format!(
+                "domains = [\"{HOST}\"]\nsend-proxy = \"{version}\""
+            ));
+        let gate = Gate::start(&setup);
+        let (mut connect, response) = tunnel(gate.addr("http"), &format!("{HOST}:{port}"));
+        assert_eq!(response.status, 200);
+        connect.write_all(b"hello").unwrap();
+        is_told(
+            &origin,
+            version,
+            connect.local_addr().unwrap(),
+            &gate,
+            "http",
+            b"hello",
+        );
+        let mut socks = socks_tunnel(gate.addr("socks"), HOST, port).expect("a tunnel");
+        socks.write_all(b"hello").unwrap();
+        is_told(
+            &origin,
+            version,
+            socks.local_addr().unwrap(),
+            &gate,
+            "socks",
+            b"hello",
+        );
+        let (_, hello) = client_hello(HOST);
+        let mut tls = crate::support::connect(gate.addr("tls"));
+        tls.write_all(&hello).unwrap();
+        is_told(
+            &origin,
+            version,
+            tls.local_addr().unwrap(),
+            &gate,
+            "tls",
+            &hello,
+        );
+    }
+}
+
+/// The next connection of the origin begins with a header that announces the client, and goes on with its words.
+fn is_told(
+    origin: &TcpListener,
+    version: &str,
+    client: SocketAddr,
+    gate: &Gate,
+    listener: &str,
+    words: &[u8],
+) {
+    let here = gate.addr(listener);
+    let header = match version {
+        "v1" => format!(
+            "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n",
+            client.port(),
+            here.port()
+        )
+        .into_bytes(),
+        _ => [
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01".as_slice(),
+            &client.port().to_be_bytes(),
+            &here.port().to_be_bytes(),
+        ]
+        .concat(),
+    };
+    let expected = [&header, words].concat();
+    let (mut stream, _) = origin.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut found = vec![0; expected.len()];
+    stream.read_exact(&mut found).unwrap();
+    assert_eq!(found, expected, "{listener} {version}");
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn rule<T>(view: &View<T>, client: IpAddr, name: &Name) -> String {
         clients,
         aaaa,
         steer,
+        send_proxy,
         via,
     } = rule;
     let list = |items: Vec<String>| {
@@ -189,6 +190,9 @@ fn rule<T>(view: &View<T>, client: IpAddr, name: &Name) -> String {
         Some(RuleSteer::Never) => parts.push("steer = \"never\"".to_owned()),
         Some(RuleSteer::Always) => parts.push("steer = \"always\"".to_owned()),
         None => {}
+    }
+    if let Some(version) = send_proxy {
+        parts.push(format!("send-proxy = \"{}\"", version.as_str()));
     }
     match via {
         Some(Via::Direct) => parts.push("via = \"direct\"".to_owned()),

@@ -47,7 +47,8 @@ pub(super) async fn reach(
         Box::new((None, Failure::of_client(Kind::BadRequest, text)))
     })?;
     let state = connection.proxy.live.load_full();
-    let dialing = state.dial(connection.client, &target);
+    let here = || connection.wire.upgrade()?.stream.local_addr().ok();
+    let dialing = state.dial(connection.client, here, &target);
     match connection
         .unless_gone(dialing)
         .await

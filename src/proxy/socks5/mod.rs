@@ -337,7 +337,9 @@ impl<'a> Conversation<'a> {
     }
 
     async fn dial(&self, target: &Target) -> Result<Dialed, Failure> {
-        unless_gone(&self.stream, self.state.dial(self.client, target)).await?
+        let here = || self.stream.local_addr().ok();
+        let dialing = self.state.dial(self.client, here, target);
+        unless_gone(&self.stream, dialing).await?
     }
 
     /// Tells the client that the origin is reached, and the origin what the client has said already.

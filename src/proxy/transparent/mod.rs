@@ -95,7 +95,8 @@ async fn carry(
 ) -> Result<(), (TcpStream, Failure)> {
     let idle = state.settings.proxy.idle_timeout;
     let begun = async {
-        let mut dialed = state.dial(session.client, target).await?;
+        let here = || client.local_addr().ok();
+        let mut dialed = state.dial(session.client, here, target).await?;
         match tokio::time::timeout(idle, dialed.stream.write_all(&read)).await {
             Ok(Ok(())) => Ok(dialed),
             Ok(Err(error)) => Err(Failure::new(
