@@ -33,6 +33,7 @@ pub use crate::dns::{Decision, ShownError, ShownRecord, Told};
 pub use crate::proxy::{HashError, Users};
 
 use crate::config::Config;
+use crate::dial::unusable;
 use crate::telemetry::{Metrics, events};
 use follow::Follower;
 use loaded::Loaded;
@@ -142,6 +143,7 @@ pub fn check(config: &Config) -> Checked {
     let (error, warning) = certificate::check(config);
     checked.problems.extend(error);
     checked.warnings.extend(warning);
+    checked.warnings.extend(unusable(&config.egress));
     if config.dns.trust_anchor.is_some() && !config.dns.dnssec {
         let unused = "dns.trust-anchor: nothing is validated by it while `dns.dnssec` is false; write `dnssec = true`, or \
                       leave it out";

@@ -8,7 +8,7 @@ use hickory_proto::rr::Name;
 use super::certificate::{self, Held};
 use super::follow::{self, Follower};
 use crate::config::Config;
-use crate::dial::{Dialer, LocalName, LocalNames, Memory, Names};
+use crate::dial::{Dialer, LocalName, LocalNames, Memory, Names, unusable};
 use crate::dns::{Forwarded, Local, OwnName, OwnNames, Tls, View, Zones};
 use crate::net::Family;
 use crate::proxy::{Live, Settings, Users};
@@ -77,6 +77,9 @@ impl State {
             Arc::clone(&kept.memory),
             Arc::clone(&kept.metrics),
         );
+        for problem in unusable(&config.egress) {
+            tracing::warn!(problem, "sessions cannot leave as configured");
+        }
         let resolver = Arc::clone(&kept.resolver);
         let mut view = View::new(config, local, Arc::clone(&steering), resolver);
         view.tls = certificate.map(|held| Tls {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::file::Section;
+use super::outlet::Outlet;
 use super::value;
 use super::via::{self, Via};
 use crate::net::{Acl, Family};
@@ -22,9 +23,21 @@ pub struct Egress {
     pub deny: Acl,
     /// The upstream proxy that sessions leave by, where no rule says otherwise.
     pub via: Via,
+    /// How the sockets of IPv4 leave this machine.
+    pub ipv4: Outlet,
+    /// How those of IPv6 do.
+    pub ipv6: Outlet,
 }
 
 impl Egress {
+    /// How the sockets of a family leave.
+    pub fn outlet(&self, family: Family) -> &Outlet {
+        match family {
+            Family::V4 => &self.ipv4,
+            Family::V6 => &self.ipv6,
+        }
+    }
+
     /// Reads `[egress]`.
     pub(super) fn read(mut section: Section<'_, '_>) -> Option<Self> {
         let prefer = section.text("prefer", "ipv6", |text| {
@@ -47,6 +60,8 @@ impl Egress {
         let allow = section.texts("allow", &[], value::network);
         let deny = section.texts("deny", &[], value::network);
         let via = section.text("via", "direct", via::via);
+        let ipv4 = Outlet::read(section.section("ipv4"), Family::V4);
+        let ipv6 = Outlet::read(section.section("ipv6"), Family::V6);
         section.finish();
         Some(Self {
             prefer: prefer?,
@@ -55,6 +70,8 @@ impl Egress {
             allow: Acl::new(allow),
             deny: Acl::new(deny),
             via: via?,
+            ipv4: ipv4?,
+            ipv6: ipv6?,
         })
     }
 }

@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::log::LEVELS;
 use super::{
-    Aaaa, Cache, Config, Dns, Format, Mode, Names, Rule, RuleSteer, Strategy, Upstream,
+    Aaaa, Cache, Config, Dns, Format, Mode, Names, Outlet, Rule, RuleSteer, Strategy, Upstream,
     UpstreamZone, Via,
 };
 use crate::net::{Acl, ListenAddr, ProxyVersion};
@@ -167,6 +167,15 @@ struct EgressShown {
     allow: Vec<String>,
     deny: Vec<String>,
     via: String,
+    ipv4: OutletShown,
+    ipv6: OutletShown,
+}
+
+#[derive(Debug, Serialize)]
+struct OutletShown {
+    source: String,
+    interface: String,
+    mark: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -261,6 +270,8 @@ impl Config {
                 allow: networks(&egress.allow),
                 deny: networks(&egress.deny),
                 via: egress.via.written(),
+                ipv4: outlet(&egress.ipv4),
+                ipv6: outlet(&egress.ipv6),
             },
             web: WebShown {
                 listen: listeners(&web.listen),
@@ -374,6 +385,20 @@ fn cache_shown(cache: &Cache) -> CacheShown {
         stale: duration(*stale),
         prefetch: *prefetch,
         nxdomain_cut: *nxdomain_cut,
+    }
+}
+
+fn outlet(outlet: &Outlet) -> OutletShown {
+    let Outlet {
+        source,
+        interface,
+        mark,
+    } = outlet;
+    let auto = || "auto".to_owned();
+    OutletShown {
+        source: source.map_or_else(auto, |source| source.to_string()),
+        interface: interface.clone().unwrap_or_else(auto),
+        mark: *mark,
     }
 }
 

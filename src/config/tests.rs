@@ -74,6 +74,34 @@ fn the_defaults_serve_the_private_lan_and_nobody_else() {
 }
 
 #[test]
+fn the_doors_of_each_family_are_checked_each_by_its_own() {
+    let config = parse(
+        "[egress.ipv4]\nsource = \"192.0.2.1\"\nmark = 0x10\n[egress.ipv6]\ninterface = \"wan6\"\n",
+    )
+    .unwrap();
+    assert_eq!(
+        config.egress.ipv4.source,
+        Some("192.0.2.1".parse().unwrap())
+    );
+    assert_eq!(config.egress.ipv4.mark, 16);
+    assert_eq!(config.egress.ipv6.interface.as_deref(), Some("wan6"));
+    assert_eq!(config.egress.ipv6.source, None);
+    assert_eq!(
+        problems(
+            "[egress.ipv4]\nsource = \"2001:db8::1\"\n[egress.ipv6]\ninterface = \"a/b\"\nmark = -1\nmarks = 1\n"
+        ),
+        [
+            "line 2: egress.ipv4.source: `2001:db8::1` is not an IPv4 address that sessions can come from; write an \
+             address of this machine, such as \"192.0.2.1\", or \"auto\"",
+            "line 4: egress.ipv6.interface: `a/b` is not the name of an interface; write one that `ip link` shows, such \
+             as \"eth0\", or \"auto\"",
+            "line 5: egress.ipv6.mark: `-1` does not fit; write a number from 0 to 4294967294",
+            "line 6: egress.ipv6.marks: there is no such key in [egress.ipv6]; write `mark`, or take it out",
+        ]
+    );
+}
+
+#[test]
 fn the_manual_says_the_defaults() {
     let uncommented: String = TEMPLATE
         .lines()

@@ -12,6 +12,7 @@ use crate::telemetry::Side;
 
 use super::guard::Refusal;
 use super::via::ViaError;
+use super::ways::is_unusable;
 
 /// Why an origin was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +114,7 @@ impl DialError {
                 ..
             } => Side::Sekisho,
             Self::Resolve { .. } => Side::Upstream,
+            Self::Unreachable { attempts, .. } if only_unusable(attempts) => Side::Sekisho,
             Self::NotFound { .. } | Self::Timeout { .. } | Self::Unreachable { .. } => Side::Origin,
             Self::Descriptors { .. } => Side::Sekisho,
             Self::Via { why, .. } => match why {
@@ -178,6 +180,11 @@ impl DialError {
     }
 }
 
+/// Whether no attempt left this machine, because of what is configured.
+fn only_unusable(attempts: &[(IpAddr, io::Error)]) -> bool {
+    !attempts.is_empty() && attempts.iter().all(|(_, error)| is_unusable(error))
+}
+
 /// What an upstream proxy says of the origin is taken as if we had found out; all else is about the proxy.
 fn kind_by_proxy(why: &ViaError) -> DialErrorKind {
     match why {
@@ -199,12 +206,12 @@ fn kind_by_proxy(why: &ViaError) -> DialErrorKind {
     }
 }
 
-/// Whether there is no way to an address; a family that is switched off has none.
+/// Whether there is no way to an address; a family that is switched off has none, nor one that cannot leave as configured.
 pub(super) fn is_unroutable(error: &io::Error) -> bool {
     matches!(
         errno(error),
         Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EADDRNOTAVAIL)
-    )
+    ) || is_unusable(error)
 }
 
 fn errno(error: &io::Error) -> Option<Errno> {

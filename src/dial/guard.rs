@@ -199,7 +199,7 @@ impl Surroundings {
 mod tests {
     use std::io;
 
-    use crate::config::Via;
+    use crate::config::{Outlet, Via};
     use crate::net::Family;
 
     use super::*;
@@ -217,6 +217,8 @@ mod tests {
                 allow: acl(allow),
                 deny: acl(deny),
                 via: Via::Direct,
+                ipv4: Outlet::default(),
+                ipv6: Outlet::default(),
             },
             &lan(),
             vec![

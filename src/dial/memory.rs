@@ -14,6 +14,7 @@ use super::Rules;
 use super::health::{Change, Health, PROBE_EVERY, State};
 use super::history::{History, Over};
 use super::now;
+use super::ways::is_unusable;
 use crate::net::Family;
 use crate::telemetry::{Metrics, events};
 
@@ -96,6 +97,10 @@ impl Memory {
         self.tell(change);
         self.history().worked(over, won.ip());
         for (address, lost) in lost {
+            // What never left says nothing about where it should have gone.
+            if matches!(lost, Lost::Failed(error) if is_unusable(error)) {
+                continue;
+            }
             self.history().failed(over, address, now);
             // Within one family the destination is to blame; and who refuses has been reached.
             let refused = matches!(lost, Lost::Failed(error) if answered(error));

@@ -56,6 +56,12 @@ pub struct Dialer {
     proxies: Proxies,
 }
 
+/// What of `egress.ipv4` and `egress.ipv6` cannot be had at this moment, in a sentence each: an address or an interface
+/// that is not there, a mark that this process may not set. Sessions that need it fail, and say so.
+pub fn unusable(egress: &Egress) -> Vec<String> {
+    Ways::new(egress).problems()
+}
+
 /// A connection to an origin.
 #[derive(Debug)]
 pub struct Dialed {
@@ -215,7 +221,7 @@ impl Rules {
         Self {
             guard: Guard::new(egress, lan, listeners),
             surroundings: Surroundings::new(lan),
-            ways: Ways,
+            ways: Ways::new(egress),
             prefer: egress.prefer,
             attempt_delay: egress.attempt_delay,
             connect_timeout: egress.connect_timeout,

@@ -9,7 +9,7 @@ use hickory_proto::op::ResponseCode;
 use nix::errno::Errno;
 use tokio::net::TcpListener;
 
-use crate::config::Via;
+use crate::config::{Outlet, Via};
 use crate::net::Acl;
 use crate::telemetry::Side;
 
@@ -105,6 +105,8 @@ fn egress(allow: &[&str]) -> Egress {
         allow: Acl::new(allow.iter().map(|network| network.parse().unwrap())),
         deny: Acl::default(),
         via: Via::Direct,
+        ipv4: Outlet::default(),
+        ipv6: Outlet::default(),
     }
 }
 

@@ -29,6 +29,7 @@ mod dns_upstream;
 mod dns_withholding;
 mod dnssec;
 mod drain;
+mod egress;
 mod explain;
 mod forward;
 mod guard;

@@ -63,7 +63,7 @@ fn raw(gate: &Gate) -> UdpSocket {
 }
 
 /// Initial packets that hold a hello: two datagrams.
-fn flight(version: Version, host: &str) -> Vec<Vec<u8>> {
+pub(crate) fn flight(version: Version, host: &str) -> Vec<Vec<u8>> {
     let hello = quic_hello(host);
     let pieces = hello.chunks(900).enumerate();
     pieces
