@@ -7,6 +7,7 @@ mod auth;
 mod farewell;
 mod http;
 mod respond;
+pub mod screen;
 mod seam;
 mod session;
 pub mod sniff;
