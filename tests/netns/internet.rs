@@ -27,6 +27,19 @@ pub(crate) const ORIGINS: &[(&str, Option<&str>, Option<&str>)] = &[
     (FOUR, Some("203.0.113.30"), None),
     (DEAD, Some("203.0.113.40"), None),
 ];
+/// Names, addresses and certificates without a server: tests start their own there. Dual-stack, and IPv6 only.
+pub(crate) const OWN: &[(&str, Option<&str>, Option<&str>)] = &[
+    (OWN_DUAL, Some("203.0.113.60"), Some(OWN_DUAL_IPV6)),
+    (OWN_SIX, None, Some(OWN_SIX_IPV6)),
+];
+/// Has IPv4 and IPv6, and no server.
+pub(crate) const OWN_DUAL: &str = "own.origin.net";
+/// The IPv6 address of [`OWN_DUAL`].
+pub(crate) const OWN_DUAL_IPV6: &str = "2001:db8:100::60";
+/// Has only IPv6, and no server.
+pub(crate) const OWN_SIX: &str = "own6.origin.net";
+/// The IPv6 address of [`OWN_SIX`].
+pub(crate) const OWN_SIX_IPV6: &str = "2001:db8:100::61";
 /// The IPv4 address of the dual-stack origin.
 pub(crate) const DUAL_IPV4: &str = "203.0.113.10";
 /// The IPv6 address of [`DEAD`]: routed, and dropped without a word.
@@ -58,6 +71,9 @@ dead6  300  A     203.0.113.40
 short  1    A     203.0.113.10
 short  1    AAAA  2001:db8:100::10
 dead6  300  AAAA  2001:db8:dead::40
+own    300  A     203.0.113.60
+own    300  AAAA  2001:db8:100::60
+own6   300  AAAA  2001:db8:100::61
 www    300  CNAME edge
 edge   300  CNAME dual
 0010   10   A     203.0.113.10
@@ -85,7 +101,7 @@ pub(crate) struct Internet {
 impl Internet {
     /// Starts name server and origins, and waits until they answer.
     pub(crate) fn start(machine: Namespace, folder: &Path) -> Self {
-        for (_, ipv4, ipv6) in ORIGINS {
+        for (_, ipv4, ipv6) in ORIGINS.iter().chain(OWN) {
             for address in [ipv4, ipv6].into_iter().flatten() {
                 machine.ip(&format!("addr add {address} dev lo"));
             }
@@ -127,6 +143,28 @@ impl Internet {
                 .find(|line| line.split(' ').next() == Some(origin) && line.contains(mark))?;
             line.split(' ').nth(1).map(str::to_owned)
         })
+    }
+
+    /// Every request that the origin has answered by now: the address it came from, then what was asked for.
+    pub(crate) fn requests(&self, origin: &str, mark: &str) -> Vec<(String, String)> {
+        let log = fs::read_to_string(&self.access_log).unwrap_or_default();
+        let seen = log.lines().filter_map(|line| {
+            let (name, rest) = line.split_once(' ')?;
+            let (source, request) = rest.split_once(' ')?;
+            (name == origin && request.contains(mark))
+                .then(|| (source.to_owned(), request.to_owned()))
+        });
+        seen.collect()
+    }
+
+    /// A folder that every origin shows as `/files/`.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.access_log.with_file_name("files")
+    }
+
+    /// What clients have put under `/taken/` at any origin.
+    pub(crate) fn taken(&self, name: &str) -> PathBuf {
+        self.access_log.with_file_name("taken").join(name)
     }
 
     /// The server names of all TLS sessions that the origins have seen by now, one for each request.
@@ -171,7 +209,7 @@ fn certificates(folder: &Path) -> PathBuf {
                 .args(line.split_whitespace()),
         )
     };
-    let requests = ORIGINS.iter().map(|(name, ..)| {
+    let requests = ORIGINS.iter().chain(OWN).map(|(name, ..)| {
         format!("[{name}]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = DNS:{name}\n")
     });
     let config = "[req]\ndistinguished_name = name\n[name]\n\
@@ -188,7 +226,7 @@ fn certificates(folder: &Path) -> PathBuf {
         "req -x509 -config openssl.cnf -extensions authority -key authority.key -days 2 \
          -subj /CN=sekisho-test-authority -out authority.pem",
     );
-    for (name, ..) in ORIGINS {
+    for (name, ..) in ORIGINS.iter().chain(OWN) {
         openssl(&format!(
             "req -x509 -config openssl.cnf -extensions {name} -key origin.key -days 2 -subj /CN={name} \
              -CA authority.pem -CAkey authority.key -out {name}.pem"
@@ -227,6 +265,8 @@ fn nginx(machine: &Namespace, folder: &Path) -> Daemon {
             "  server {{\n    server_name {name};\n{}    ssl_certificate {here}/{name}.pem;\n    \
              ssl_certificate_key {here}/origin.key;\n    \
              location = {} {{ alias {here}/large; }}\n    \
+             location /files/ {{ root {here}; }}\n    \
+             location /taken/ {{ root {here}; dav_methods PUT; create_full_put_path on; client_max_body_size 0; }}\n    \
              location / {{ return 200 \"<title>{name}</title>\\n<p>{name} was reached by $scheme from $remote_addr</p>\\n\"; }}\n  }}\n",
             listen.collect::<String>(),
             LARGE.0,
@@ -242,6 +282,7 @@ fn nginx(machine: &Namespace, folder: &Path) -> Daemon {
         servers.collect::<String>(),
     );
     fs::write(folder.join("nginx.conf"), config).expect("nginx.conf");
+    fs::create_dir(folder.join("files")).expect("a folder");
     // Bytes that a hole or a repeated block in the copy would not match.
     let random = File::open("/dev/urandom").expect("random bytes");
     let mut large = File::create(folder.join("large")).expect("the large file");

@@ -20,6 +20,7 @@ mod chromium;
 mod client;
 mod downloads;
 mod encrypted;
+mod fetchers;
 mod gate;
 mod gateway;
 mod guard;

@@ -44,10 +44,38 @@ pub(crate) fn home() -> Option<Home> {
         return Some(Home::build());
     }
     let missing = missing.join(", ");
-    assert!(wish != "require", "the namespace tests need {missing}");
+    assert!(!required(), "the namespace tests need {missing}");
+    skip(&missing);
+    None
+}
+
+/// As [`home`], for a test that needs more: each command with the package that brings it.
+///
+/// # Panics
+///
+/// As [`home`], also where `SEKISHO_NETNS=require` and one of these is missing.
+pub(crate) fn home_with(tools: &[(&str, &str)]) -> Option<Home> {
+    let missing: Vec<_> = tools
+        .iter()
+        .filter(|(tool, _)| !installed(tool))
+        .map(|(tool, package)| format!("{tool} (package {package})"))
+        .collect();
+    if missing.is_empty() {
+        return home();
+    }
+    let missing = missing.join(", ");
+    assert!(!required(), "the namespace tests need {missing}");
+    skip(&missing);
+    None
+}
+
+fn required() -> bool {
+    env::var("SEKISHO_NETNS").is_ok_and(|wish| wish == "require")
+}
+
+fn skip(missing: &str) {
     let test = std::thread::current().name().unwrap_or("netns").to_owned();
     tell(&format!("skipped: {test} needs {missing}"));
-    None
 }
 
 /// Not `eprintln!`: the test harness swallows what that says in a test that passes.
