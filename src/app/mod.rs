@@ -169,7 +169,9 @@ impl App {
         let sockets = Sockets::bind(&config)?;
         match user {
             Some(user) => {
-                privileges::drop_to(&user)?;
+                let egress = &config.egress;
+                let marked = egress.ipv4.mark != 0 || egress.ipv6.mark != 0;
+                privileges::drop_to(&user, marked)?;
                 warn_of_unreadable(&config);
             }
             None if privileges::is_root() => {

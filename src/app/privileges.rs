@@ -3,8 +3,10 @@
 use std::ffi::CString;
 
 use nix::errno::Errno;
-use nix::sys::prctl::set_no_new_privs;
+use nix::sys::prctl::{set_keepcaps, set_no_new_privs};
 use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use socket2::{Domain, Socket, Type};
 
 /// Why privileges were not dropped.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +49,9 @@ pub(super) fn find(user: &str) -> Result<User, PrivilegesError> {
     }
 }
 
-/// Becomes the user, its groups included, for good: every thread, and no way back.
-pub(super) fn drop_to(user: &User) -> Result<(), PrivilegesError> {
+/// Becomes the user, its groups included, for good: every thread, and no way back. Where packets are to be `marked`, the
+/// one capability stays that this needs; it is that of this thread, and of those that it starts from now on.
+pub(super) fn drop_to(user: &User, marked: bool) -> Result<(), PrivilegesError> {
     let failed = |step| {
         let user = user.name.clone();
         move |source| PrivilegesError::Failed { user, step, source }
@@ -57,13 +60,42 @@ pub(super) fn drop_to(user: &User) -> Result<(), PrivilegesError> {
         .map_err(|_| PrivilegesError::Unknown(user.name.clone()))?;
     initgroups(&name, user.gid).map_err(failed("initgroups"))?;
     setgid(user.gid).map_err(failed("setgid"))?;
+    set_keepcaps(marked).map_err(failed("prctl"))?;
     setuid(user.uid).map_err(failed("setuid"))?;
+    if marked {
+        keep_marks().map_err(failed("capset"))?;
+    }
     // Not even a set-uid program would get it back.
     set_no_new_privs().map_err(failed("prctl"))?;
     if !user.uid.is_root() && (is_root() || setuid(0.into()).is_ok()) {
         return Err(PrivilegesError::StillRoot(user.name.clone()));
     }
     Ok(())
+}
+
+/// Gives up every capability but the weaker of those two that let packets be marked here.
+fn keep_marks() -> Result<(), Errno> {
+    let set = |permitted, effective| {
+        let sets = CapabilitySets {
+            effective,
+            permitted,
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, sets).map_err(|error| Errno::from_raw(error.raw_os_error()))
+    };
+    let (raw, admin) = (CapabilitySet::NET_RAW, CapabilitySet::NET_ADMIN);
+    let tried = set(raw | admin, raw).is_ok_and(|()| can_mark());
+    let kept = if tried { raw } else { admin };
+    match set(kept, kept) {
+        // A container may never have had them. The mark is then told to be out of reach.
+        Err(Errno::EPERM) => set(CapabilitySet::empty(), CapabilitySet::empty()),
+        done => done,
+    }
+}
+
+fn can_mark() -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None);
+    socket.and_then(|socket| socket.set_mark(1)).is_ok()
 }
 
 #[cfg(test)]

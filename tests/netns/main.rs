@@ -19,6 +19,7 @@ mod browser;
 mod chromium;
 mod client;
 mod downloads;
+mod egress;
 mod encrypted;
 mod fetchers;
 mod gate;
