@@ -157,7 +157,8 @@ impl Hello<'_> {
             return Err(Stop::More);
         };
         match input {
-            [HANDSHAKE, 3, 1..=3, ..] | [HANDSHAKE, 3] | [HANDSHAKE] | [] => {}
+            // Any minor version: it says nothing (RFC 8446 section 5.1, RFC 5246 appendix E.1).
+            [HANDSHAKE, 3, ..] | [HANDSHAKE] | [] => {}
             _ => return Err(Stop::NotTls),
         }
         let [_, _, _, high, low, rest @ ..] = input else {
@@ -235,10 +236,13 @@ impl Hello<'_> {
 }
 
 #[cfg(test)]
+mod oracle;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    const CAPTURES: [(&str, &[u8]); 4] = [
+    pub(super) const CAPTURES: [(&str, &[u8]); 5] = [
         (
             "tls12.example.test",
             include_bytes!("../../../tests/captures/openssl-tls12.bin"),
@@ -255,6 +259,10 @@ mod tests {
             "video.example.test",
             include_bytes!("../../../tests/captures/chromium.bin"),
         ),
+        (
+            "firefox.example.test",
+            include_bytes!("../../../tests/captures/firefox.bin"),
+        ),
     ];
 
     fn found(name: &str) -> Sniffed {
@@ -262,11 +270,11 @@ mod tests {
     }
 
     /// The handshake message of a capture, which lies in one record.
-    fn message(capture: &[u8]) -> &[u8] {
+    pub(super) fn message(capture: &[u8]) -> &[u8] {
         &capture[5..5 + usize::from(u16::from_be_bytes([capture[3], capture[4]]))]
     }
 
-    fn records(message: &[u8], length: usize) -> Vec<u8> {
+    pub(super) fn records(message: &[u8], length: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         for piece in message.chunks(length) {
             bytes.extend([22, 3, 1]);
@@ -359,6 +367,17 @@ mod tests {
     }
 
     #[test]
+    fn the_version_of_a_record_says_nothing() {
+        for (name, capture) in CAPTURES {
+            let mut bytes = capture.to_vec();
+            for minor in [0, 1, 2, 3, 4, 255] {
+                bytes[2] = minor;
+                assert_eq!(sniff(&bytes), found(name), "3.{minor}");
+            }
+        }
+    }
+
+    #[test]
     fn a_hello_without_a_name_says_so() {
         let capture = include_bytes!("../../../tests/captures/openssl-no-name.bin");
         assert_eq!(sniff(capture), Sniffed::NoName);
@@ -395,8 +414,7 @@ mod tests {
             b"SSH-2.0-x",
             &[21, 3, 1, 0, 2, 2, 0],
             &[22, 2, 0],
-            &[22, 3, 0],
-            &[22, 3, 4, 0],
+            &[22, 4, 0],
             &[0x80, 0x2e, 1, 3, 1],
         ] {
             assert_eq!(sniff(bytes), Sniffed::NotTls, "{bytes:?}");

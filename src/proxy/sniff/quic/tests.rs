@@ -9,12 +9,26 @@ use super::*;
 const NAME: &str = "video.example.test";
 const MADE: &[u8] = b"made up!";
 
-/// Two datagrams of Chromium, each behind its length in two bytes: see `tests/captures/README.md`.
-const CHROMIUM: &[u8] = include_bytes!("../../../../tests/captures/chromium-quic.bin");
+/// Two datagrams of each browser, each behind its length in two bytes, and the name that they ask for: see
+/// `tests/captures/README.md`.
+const BROWSERS: [(&str, &[u8]); 2] = [
+    (
+        NAME,
+        include_bytes!("../../../../tests/captures/chromium-quic.bin"),
+    ),
+    (
+        "firefox.example.test",
+        include_bytes!("../../../../tests/captures/firefox-quic.bin"),
+    ),
+];
 
 fn chromium() -> Vec<&'static [u8]> {
+    datagrams_of(BROWSERS[0].1)
+}
+
+fn datagrams_of(capture: &'static [u8]) -> Vec<&'static [u8]> {
     let mut datagrams = Vec::new();
-    let mut rest = CHROMIUM;
+    let mut rest = capture;
     while let [high, low, behind @ ..] = rest {
         let (datagram, behind) = behind.split_at(u16::from_be_bytes([*high, *low]).into());
         datagrams.push(datagram);
@@ -106,14 +120,16 @@ fn read_all<'a>(datagrams: impl IntoIterator<Item = &'a [u8]>) -> Sniffed {
 }
 
 #[test]
-fn the_name_is_found_in_what_chromium_sends_in_either_order() {
-    let datagrams = chromium();
-    assert_eq!(datagrams.len(), 2, "a post-quantum hello");
-    assert_eq!(read_all(datagrams.iter().copied()), found(NAME));
-    assert_eq!(read_all(datagrams.iter().rev().copied()), found(NAME));
-    // Lost and sent again, and twice.
-    let [one, two] = datagrams[..] else { panic!() };
-    assert_eq!(read_all([two, two, one]), found(NAME));
+fn the_name_is_found_in_what_browsers_send_in_either_order() {
+    for (name, capture) in BROWSERS {
+        let datagrams = datagrams_of(capture);
+        assert_eq!(datagrams.len(), 2, "a post-quantum hello");
+        assert_eq!(read_all(datagrams.iter().copied()), found(name));
+        assert_eq!(read_all(datagrams.iter().rev().copied()), found(name));
+        // Lost and sent again, and twice.
+        let [one, two] = datagrams[..] else { panic!() };
+        assert_eq!(read_all([two, two, one]), found(name));
+    }
 }
 
 #[test]
@@ -324,24 +340,25 @@ fn rustls_finds_the_same_name_in_the_same_hello() {
         }
     }
 
-    let datagrams = chromium();
-    let mut initials = Initials::default();
-    for datagram in datagrams {
-        initials.read(datagram);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    for (name, capture) in BROWSERS {
+        let mut initials = Initials::default();
+        for datagram in datagrams_of(capture) {
+            initials.read(datagram);
+        }
+        let asked = Arc::new(Asked::default());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&asked) as _);
+        let mut server = rustls::quic::ServerConnection::new(
+            Arc::new(config),
+            rustls::quic::Version::V1,
+            Vec::new(),
+        )
+        .unwrap();
+        server.read_hs(initials.stream.prefix()).unwrap_err();
+        assert_eq!(asked.0.lock().unwrap().as_deref(), Some(name));
     }
-    let asked = Arc::new(Asked::default());
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::clone(&asked) as _);
-    let mut server = rustls::quic::ServerConnection::new(
-        Arc::new(config),
-        rustls::quic::Version::V1,
-        Vec::new(),
-    )
-    .unwrap();
-    server.read_hs(initials.stream.prefix()).unwrap_err();
-    assert_eq!(asked.0.lock().unwrap().as_deref(), Some(NAME));
 }
