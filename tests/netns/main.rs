@@ -33,6 +33,8 @@ mod libc;
 mod names;
 mod namespace;
 mod outage;
+mod own_origin;
+mod packages;
 mod reload;
 mod requirements;
 mod secure;

@@ -69,6 +69,15 @@ pub(crate) fn home_with(tools: &[(&str, &str)]) -> Option<Home> {
     None
 }
 
+/// As [`home`], for clients too heavy to install for one test: where one is missing, the test is skipped everywhere.
+pub(crate) fn home_if(tools: &[&str]) -> Option<Home> {
+    if let Some(missing) = tools.iter().find(|tool| !installed(tool)) {
+        skip(missing);
+        return None;
+    }
+    home()
+}
+
 fn required() -> bool {
     env::var("SEKISHO_NETNS").is_ok_and(|wish| wish == "require")
 }
