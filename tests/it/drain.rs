@@ -1,15 +1,15 @@
 //! The stop: new sessions are refused, those in progress finish, and the next start finds its ports.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Ask, Gate, Origin, READY, Reply, Service, Setup, Upstream, clock, connect, read_response,
-    tunnel,
+    Ask, Gate, Origin, PATIENCE, READY, Reply, Service, Setup, Upstream, client_hello, clock,
+    connect, read_response, socks_associate, socks_datagram, socks_tunnel, tunnel,
 };
 
 fn home() -> (Upstream, Gate, Origin) {
@@ -81,6 +81,83 @@ fn a_session_in_progress_finishes_while_new_ones_are_refused() {
         begun.elapsed() < Duration::from_secs(9),
         "it did not wait for the limit"
     );
+}
+
+#[test]
+fn sessions_of_every_inbound_outlive_a_reload_and_finish_while_the_gate_stops() {
+    const HOST: &str = "www.origin.example";
+    let upstream = Upstream::start();
+    upstream.addresses(HOST, &["127.0.0.1"]);
+    let echo = Origin::start(Service::Echo);
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = echo.port().to_string();
+    let setup = Setup::new(&upstream)
+        .set("proxy.tls-origin-port", &port)
+        .set("proxy.plain-origin-port", &port);
+    let mut gate = Gate::start(&setup);
+
+    let (connect_tunnel, _) = tunnel(gate.addr("http"), &format!("{HOST}:{port}"));
+    let socks = socks_tunnel(gate.addr("socks"), HOST, echo.port()).expect("a tunnel");
+    let mut tls = connect(gate.addr("tls"));
+    let (_, hello) = client_hello(HOST);
+    tls.write_all(&hello).unwrap();
+    let mut plain = connect(gate.addr("plain"));
+    let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    plain.write_all(head.as_bytes()).unwrap();
+    for (stream, sent) in [(&mut tls, hello.len()), (&mut plain, head.len())] {
+        stream.read_exact(&mut vec![0; sent]).unwrap();
+    }
+    let mut forward = connect(gate.addr("http"));
+    let place = slow.local_addr().unwrap();
+    let head =
+        format!("GET http://{place}/ HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n");
+    forward.write_all(head.as_bytes()).unwrap();
+    let (mut asked, _) = slow.accept().unwrap();
+    asked.read_exact(&mut [0; 16]).unwrap();
+    asked
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")
+        .unwrap();
+    let (_association, relay) = socks_associate(gate.addr("socks"));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let there = datagrams.local_addr().unwrap();
+    for socket in [&client, &datagrams] {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    let goes_through = || {
+        let datagram = socks_datagram("127.0.0.1", there.port(), b"x");
+        client.send_to(&datagram, relay).unwrap();
+        let (length, from) = datagrams.recv_from(&mut [0; 10]).expect("a datagram");
+        assert_eq!(length, 1);
+        datagrams.send_to(b"y", from).unwrap();
+        let mut back = [0; 100];
+        let length = client.recv(&mut back).expect("its answer");
+        assert_eq!(back[..length].last(), Some(&b'y'));
+    };
+    goes_through();
+
+    let mut streams = [connect_tunnel, socks, tls, plain];
+    let mut all_say = |words: &[u8]| {
+        for stream in &mut streams {
+            stream.write_all(words).unwrap();
+            let mut back = vec![0; words.len()];
+            stream.read_exact(&mut back).unwrap();
+            assert_eq!(back, words);
+        }
+    };
+    gate.reload(&setup.mode("off"), "reloaded");
+    all_say(b"after the reload");
+    goes_through();
+    gate.signal(Signal::SIGTERM);
+    gate.wait_for_log("draining");
+    all_say(b"while draining");
+    goes_through();
+    asked.write_all(b" last").unwrap();
+    let response = read_response(&mut forward).expect("the whole response");
+    assert_eq!(response.text(), "first last");
+    drop((streams, _association));
+    assert_eq!(gate.wait_for_exit().code(), Some(0));
+    assert!(gate.log_text().contains("cut=0"), "nothing is cut");
 }
 
 #[test]

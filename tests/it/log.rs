@@ -22,7 +22,16 @@ fn every_line_is_an_object_whose_fields_stand_in_it_once() {
     assert_eq!(session["target"], target);
     assert_eq!(session["inbound"], "connect");
     assert_eq!(session["family"], "ipv4");
-    assert!(session["duration_ms"].is_u64(), "{line}");
+    assert_eq!(session["address"], target);
+    assert_eq!(session["ended"], "closed");
+    assert!(
+        session["client"]
+            .as_str()
+            .is_some_and(|client| client.starts_with("127.0.0.1:"))
+    );
+    for number in ["attempts", "connect_ms", "sent", "received", "duration_ms"] {
+        assert!(session[number].is_u64(), "{number}: {line}");
+    }
     for line in gate.log_text().lines() {
         assert!(
             serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object()),
