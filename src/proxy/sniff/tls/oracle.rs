@@ -153,7 +153,7 @@ fn whatever_rustls_accepts_of_a_mangled_hello_is_read_alike() {
         }
     }
     assert!(
-        accepted > 2_000,
+        accepted > 500,
         "{accepted} hellos were good enough to compare"
     );
 }
