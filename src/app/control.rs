@@ -11,6 +11,7 @@ use crate::dial::{Dialer, Memory};
 use crate::dns;
 use crate::net::Family;
 use crate::resolve::Resolver;
+use crate::steer::Steering;
 use crate::telemetry::{Metrics, events};
 use crate::web::{CacheReport, Control, Explain, Explaining, Flush};
 
@@ -22,26 +23,34 @@ pub(super) struct Controls {
     memory: Arc<Memory>,
     dns: Arc<dns::Handler>,
     dialer: ArcSwap<Dialer>,
+    steering: ArcSwap<Steering>,
     /// Where lookups run; the admin thread has a runtime of its own.
     runtime: Handle,
 }
 
 impl Controls {
     /// Those of a gate that runs on the runtime of the caller.
-    pub(super) fn new(kept: &Kept, dns: Arc<dns::Handler>, dialer: Arc<Dialer>) -> Self {
+    pub(super) fn new(
+        kept: &Kept,
+        dns: Arc<dns::Handler>,
+        dialer: Arc<Dialer>,
+        steering: Arc<Steering>,
+    ) -> Self {
         Self {
             resolver: Arc::clone(&kept.resolver),
             metrics: Arc::clone(&kept.metrics),
             memory: Arc::clone(&kept.memory),
             dns,
             dialer: ArcSwap::new(dialer),
+            steering: ArcSwap::new(steering),
             runtime: Handle::current(),
         }
     }
 
-    /// Explains by another dialer from now on.
-    pub(super) fn replace(&self, dialer: Arc<Dialer>) {
+    /// Explains by another dialer and other rules from now on.
+    pub(super) fn replace(&self, dialer: Arc<Dialer>, steering: Arc<Steering>) {
         self.dialer.store(dialer);
+        self.steering.store(steering);
     }
 }
 
@@ -76,9 +85,10 @@ impl Control for Controls {
     fn explain(&self, what: Explain) -> Explaining {
         let dns = Arc::clone(&self.dns);
         let dialer = self.dialer.load_full();
+        let steering = self.steering.load_full();
         let explained = self
             .runtime
-            .spawn(async move { explain(&dns, &dialer, &what).await });
+            .spawn(async move { explain(&dns, &dialer, &steering, &what).await });
         Box::pin(async move {
             let explanation = explained
                 .await

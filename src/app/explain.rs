@@ -1,6 +1,7 @@
 //! Everything about one name: what `dns` tells of it, and what a session to it would do. Called by `control` for the
 //! admin listener; `cli` reads what it tells.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::dial::Dialer;
 use crate::dns::{self, Explanation as Names};
 use crate::net::{Family, Host, Target};
+use crate::steer::Steering;
 use crate::web::Explain;
 
 /// How long all lookups together may take.
@@ -34,6 +36,8 @@ pub struct Explanation {
 pub struct Session {
     /// Host and port.
     pub target: String,
+    /// The word of `families`, and what says so.
+    pub families: String,
     /// Where the addresses come from, in a sentence.
     pub addresses_from: String,
     /// The addresses in the order of the attempts, if each but the last fails.
@@ -68,6 +72,7 @@ pub struct Refused {
 pub(super) async fn explain(
     dns: &dns::Handler,
     dialer: &Dialer,
+    steering: &Steering,
     what: &Explain,
 ) -> Result<Explanation, String> {
     let Explain {
@@ -76,10 +81,10 @@ pub(super) async fn explain(
         client,
     } = what;
     let both = async {
-        tokio::join!(
-            dns.explain(name, *record_type, *client),
-            session(dialer, name)
-        )
+        let names = dns.explain(name, *record_type, *client).await;
+        let client = names.client.parse().ok();
+        let session = session(dialer, steering, client, name).await;
+        (names, session)
     };
     let (names, session) = tokio::time::timeout(PATIENCE, Box::pin(both))
         .await
@@ -87,15 +92,28 @@ pub(super) async fn explain(
     Ok(Explanation { names, session })
 }
 
-async fn session(dialer: &Dialer, name: &Name) -> Session {
+async fn session(
+    dialer: &Dialer,
+    steering: &Steering,
+    client: Option<IpAddr>,
+    name: &Name,
+) -> Session {
     let target = Target::new(Host::Name(name.to_lowercase()), PORT);
-    let plan = dialer.explain(&target).await;
-    let attempt = |address: std::net::IpAddr| Attempt {
+    let rule = client.and_then(|client| steering.session_rule(client, &target.host));
+    let plan = dialer.explain(&target, rule.map(|(_, rule)| rule)).await;
+    let families = plan.families.as_str();
+    let attempt = |address: IpAddr| Attempt {
         address: address.to_string(),
         family: Family::of(address).as_str().to_owned(),
     };
     Session {
         target: target.to_string(),
+        families: match rule {
+            Some((number, rule)) if rule.families.is_some() => {
+                format!("{families}, as rule {number} says")
+            }
+            _ => format!("{families}, as egress.prefer says"),
+        },
         addresses_from: match plan.local {
             Some(None) => "local data".to_owned(),
             Some(Some(outside)) => format!("upstreams, as the name is a local alias of {outside}"),

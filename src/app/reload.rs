@@ -126,7 +126,9 @@ fn apply(running: &mut Running, next: Next) {
     running.kept.resolver.reconfigure(&config.dns, &trust);
     running.kept.resolver.validate_by(&config.dns, anchors);
     running.dns.replace(view);
-    running.control.replace(Arc::clone(&live.dialer));
+    running
+        .control
+        .replace(Arc::clone(&live.dialer), Arc::clone(&steering));
     running.proxy.replace(live);
     running
         .site

@@ -164,11 +164,16 @@ impl App {
         let site = Arc::new(Site::new(
             &config.lan,
             forward,
-            state.steering,
+            Arc::clone(&state.steering),
             Arc::clone(&metrics),
         ));
         let readiness = Arc::new(Readiness::new());
-        let control = Arc::new(Controls::new(&kept, Arc::clone(&dns), dialer));
+        let control = Arc::new(Controls::new(
+            &kept,
+            Arc::clone(&dns),
+            dialer,
+            state.steering,
+        ));
         let admin = if sockets.admin.is_empty() {
             None
         } else {

@@ -9,8 +9,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::log::LEVELS;
 use super::{
-    Aaaa, Cache, Config, Dns, Format, Mode, Names, Outlet, Rule, RuleSteer, Strategy, Upstream,
-    UpstreamZone, Via,
+    Aaaa, Cache, Config, Dns, Families, Format, Mode, Names, Outlet, Rule, RuleSteer, Strategy,
+    Upstream, UpstreamZone, Via,
 };
 use crate::net::{Acl, ListenAddr, ProxyVersion};
 
@@ -124,6 +124,8 @@ struct RuleShown {
     steer: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     send_proxy: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    families: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     via: Option<String>,
 }
@@ -416,6 +418,7 @@ fn rule(rule: &Rule) -> RuleShown {
             RuleSteer::Always => "always",
         }),
         send_proxy: rule.send_proxy.map(ProxyVersion::as_str),
+        families: rule.families.map(Families::as_str),
         via: rule.via.as_ref().map(Via::written),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hickory_proto::rr::Name;
 use serde::Serialize;
 
+use super::families::Families;
 use super::file::Section;
 use super::value::{self, Wrong};
 use super::via::{self, Via};
@@ -66,6 +67,8 @@ pub struct Rule {
     pub steer: Option<RuleSteer>,
     /// Whether origins are told by the PROXY protocol for whom a session is.
     pub send_proxy: Option<ProxyVersion>,
+    /// Over which families its sessions leave; `None` leaves it to `egress.prefer`.
+    pub families: Option<Families>,
     /// The upstream proxy of its sessions; `None` leaves it to `egress.via`.
     pub via: Option<Via>,
 }
@@ -161,7 +164,7 @@ impl Steer {
 impl Rule {
     /// Whether it says anything about how sessions leave.
     pub fn has_own_way(&self) -> bool {
-        self.via.is_some()
+        self.via.is_some() || self.families.is_some()
     }
 
     /// Reads one `[[rule]]`.
@@ -205,12 +208,17 @@ impl Rule {
                 value::word(text, &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)])
             })
             .map(|value| send_proxy.then_some(value));
+        let families = section.is_written("families");
+        let families = section
+            .text("families", "ipv6-first", Families::parse)
+            .map(|value| families.then_some(value));
         let via = section.is_written("via");
         let via = section
             .text("via", "direct", via::via)
             .map(|value| via.then_some(value));
         if aaaa == Some(None)
             && steer == Some(None)
+            && families == Some(None)
             && via == Some(None)
             && send_proxy == Some(None)
         {
@@ -240,6 +248,7 @@ impl Rule {
             aaaa: aaaa?,
             steer: steer?,
             send_proxy: send_proxy?,
+            families: families?,
             via: via?,
         })
     }

@@ -29,7 +29,7 @@ use hickory_proto::rr::Name;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::{Egress, Lan, Rule};
+use crate::config::{Egress, Families, Lan, Rule};
 use crate::net::{ClientAddr, Family, Host, Target, prepare_stream};
 use crate::resolve::ResolveError;
 use crate::telemetry::Metrics;
@@ -113,10 +113,12 @@ impl Dialer {
     /// [`DialError`]: the target is closed to clients, has no address, or none of its addresses was reached in time.
     pub async fn dial(&self, target: &Target, rule: Option<&Rule>) -> Result<Dialed, DialError> {
         if let Some((proxy, told)) = self.proxy_for(target, rule) {
-            return Box::pin(self.dial_via(proxy, &told)).await;
+            return Box::pin(self.dial_via(proxy, &told, rule)).await;
         }
         let tcp = Tcp(&self.rules.ways);
-        let reached = self.rules.reach(target, &self.names, &tcp).await?;
+        let families = self.rules.families(rule);
+        let reached = self.rules.reach(target, families, &self.names, &tcp);
+        let reached = reached.await?;
         Ok(prepared(target, reached))
     }
 }
@@ -230,16 +232,23 @@ impl Rules {
         }
     }
 
+    /// The families of a session that this rule is the first to match.
+    fn families(&self, rule: Option<&Rule>) -> Families {
+        rule.and_then(|rule| rule.families)
+            .unwrap_or_else(|| Families::both(self.prefer))
+    }
+
     async fn reach<S: Send>(
         &self,
         target: &Target,
+        families: Families,
         resolver: &impl Addresses,
         connector: &impl Connect<Stream = S>,
     ) -> Result<Reached<S>, DialError> {
         let begun = now();
         let deadline = sleep(self.connect_timeout);
         tokio::pin!(deadline);
-        let mut race = self.race();
+        let mut race = self.race(families);
         let mut losses = Losses::default();
         let mut under_way: UnderWay<'_, S> = Vec::new();
         let mut winner = None;
@@ -248,6 +257,10 @@ impl Rules {
         match &target.host {
             Host::Name(name) => {
                 for family in [Family::V6, Family::V4] {
+                    if !families.allow(family) {
+                        self.enter(&mut race, Over::Tcp, family, Vec::new());
+                        continue;
+                    }
                     under_way.push(Box::pin(async move {
                         Event::Resolved(family, resolver.addresses(name, family).await)
                     }));
@@ -255,7 +268,7 @@ impl Rules {
             }
             Host::Addr(address) => {
                 let family = Family::of(*address);
-                let open = self.open_ones(target, vec![*address], &mut losses);
+                let open = self.literal(target, *address, families, &mut losses);
                 self.enter(&mut race, Over::Tcp, family, open);
                 self.enter(&mut race, Over::Tcp, family.other(), Vec::new());
             }
@@ -337,8 +350,28 @@ impl Rules {
     }
 
     /// A race in which the family goes first that should at this moment.
-    fn race(&self) -> Race {
-        Race::new(self.memory.leader(self.prefer), self.attempt_delay)
+    fn race(&self, families: Families) -> Race {
+        let first = families.first();
+        let first = match families {
+            Families::Ipv6First | Families::Ipv4First => self.memory.leader(first),
+            Families::Ipv6Only | Families::Ipv4Only => first,
+        };
+        Race::new(first, self.attempt_delay)
+    }
+
+    /// The address that a client has written out, where a session may go there.
+    fn literal(
+        &self,
+        target: &Target,
+        address: IpAddr,
+        families: Families,
+        losses: &mut Losses,
+    ) -> Vec<IpAddr> {
+        if families.allow(Family::of(address)) {
+            return self.open_ones(target, vec![address], losses);
+        }
+        losses.refused = Some((address, Refusal::Family));
+        Vec::new()
     }
 
     /// Gives the addresses of a family to a race, those that failed lately last.
@@ -405,23 +438,25 @@ impl Rules {
         &self,
         client: ClientAddr,
         target: &Target,
+        families: Families,
         resolver: &impl Addresses,
     ) -> Result<Vec<SocketAddr>, DialError> {
         let mut losses = Losses::default();
-        let mut race = self.race();
+        let mut race = self.race(families);
         let mut lookups: UnderWay<'_, ()> = Vec::new();
         let deadline = sleep(self.connect_timeout);
         tokio::pin!(deadline);
         match &target.host {
             Host::Name(name) => {
-                for family in [Family::V6, Family::V4] {
+                let wanted = |family: &Family| families.allow(*family);
+                for family in [Family::V6, Family::V4].into_iter().filter(wanted) {
                     lookups.push(Box::pin(async move {
                         Event::Resolved(family, resolver.addresses(name, family).await)
                     }));
                 }
             }
             Host::Addr(address) => {
-                let open = self.open_ones(target, vec![*address], &mut losses);
+                let open = self.literal(target, *address, families, &mut losses);
                 race.note(
                     Input::Resolved(Family::of(*address), open),
                     now().into_std(),

@@ -10,12 +10,15 @@ use super::happy_eyeballs::{Input, Output};
 use super::history::Over;
 use super::names::LocalName;
 use super::{Addresses, Dialer, now};
+use crate::config::{Families, Rule};
 use crate::net::{Family, Host, Target};
 use crate::resolve::ResolveError;
 
 /// What a session to a target would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// Over which families, in which order.
+    pub families: Families,
     /// Whether the network knows the name by itself; the name outside where it is an alias of one.
     pub local: Option<Option<Name>>,
     /// The addresses that would be tried, in the order of the attempts if each but the last fails.
@@ -28,15 +31,18 @@ pub struct Plan {
 
 impl Dialer {
     /// What a session to the target would do, without doing it: the lookups are made, no connection is.
-    pub async fn explain(&self, target: &Target) -> Plan {
+    /// `rule` is the first one that matches the session.
+    pub async fn explain(&self, target: &Target, rule: Option<&Rule>) -> Plan {
+        let families = self.rules.families(rule);
         let mut plan = Plan {
+            families,
             local: None,
             attempts: Vec::new(),
             refused: Vec::new(),
             failures: Vec::new(),
         };
         let (rules, names) = (&self.rules, &self.names);
-        let mut race = rules.race();
+        let mut race = rules.race(families);
         let near = rules.surroundings.near(now().into_std());
         let mut resolved = |family, addresses: Vec<IpAddr>, plan: &mut Plan| {
             let mut open = Vec::new();
@@ -58,6 +64,10 @@ impl Dialer {
                         LocalName::Alias(outside) => Some(outside),
                     });
                 for family in [Family::V6, Family::V4] {
+                    if !families.allow(family) {
+                        resolved(family, Vec::new(), &mut plan);
+                        continue;
+                    }
                     let addresses = names.addresses(name, family).await;
                     let addresses = addresses.unwrap_or_else(|error| {
                         plan.failures.push((family, error));

@@ -9,7 +9,7 @@ use hickory_proto::op::ResponseCode;
 use nix::errno::Errno;
 use tokio::net::TcpListener;
 
-use crate::config::{Outlet, Via};
+use crate::config::{Families, Outlet, Via};
 use crate::net::Acl;
 use crate::telemetry::Side;
 
@@ -82,6 +82,8 @@ impl Net {
     }
 }
 
+pub(super) const BOTH: Families = Families::Ipv6First;
+
 pub(super) fn six() -> IpAddr {
     "2001:db8::1".parse().unwrap()
 }
@@ -127,7 +129,7 @@ pub(super) fn target() -> Target {
 }
 
 async fn reach(names: &Names, net: &Net) -> Result<Reached<IpAddr>, DialError> {
-    rules(&[]).reach(&target(), names, net).await
+    rules(&[]).reach(&target(), BOTH, names, net).await
 }
 
 pub(super) fn failures(rules: &Rules, family: Family) -> u64 {
@@ -155,7 +157,7 @@ async fn ipv6_is_reached_first_and_the_time_includes_the_lookup() {
 async fn a_black_hole_costs_the_attempt_delay_and_is_given_up() {
     let rules = rules(&[]);
     let net = Net::default().with(four(), 10, None);
-    let reached = rules.reach(&target(), &both(), &net).await.unwrap();
+    let reached = rules.reach(&target(), BOTH, &both(), &net).await.unwrap();
     assert_eq!((reached.stream, reached.attempts), (four(), 2));
     assert!(
         (265..270).contains(&reached.elapsed.as_millis()),
@@ -180,7 +182,7 @@ async fn a_refused_attempt_costs_no_delay() {
     let net = Net::default()
         .with(six(), 10, Some(Errno::ECONNREFUSED))
         .with(four(), 10, None);
-    let reached = rules.reach(&target(), &both(), &net).await.unwrap();
+    let reached = rules.reach(&target(), BOTH, &both(), &net).await.unwrap();
     assert_eq!((reached.stream, reached.attempts), (four(), 2));
     assert!(
         reached.elapsed < Duration::from_millis(30),
@@ -261,7 +263,7 @@ async fn the_timeout_covers_lookups_and_attempts() {
     let rules = rules(&[]);
     let begun = now();
     let error = rules
-        .reach(&target(), &both(), &Net::default())
+        .reach(&target(), BOTH, &both(), &Net::default())
         .await
         .unwrap_err();
     assert_eq!(
@@ -277,7 +279,7 @@ async fn the_timeout_covers_lookups_and_attempts() {
         a: (60_000, Ok(Vec::new())),
     };
     let error = rules
-        .reach(&target(), &silent, &Net::default())
+        .reach(&target(), BOTH, &silent, &Net::default())
         .await
         .unwrap_err();
     assert_eq!(
@@ -310,12 +312,74 @@ async fn a_literal_is_judged_like_any_other_address() {
         ("[::]:443", DialErrorKind::Prohibited),
     ] {
         let target = Target::parse(text, None).unwrap();
-        let error = rules(&[]).reach(&target, &both(), &net).await.unwrap_err();
+        let error = rules(&[])
+            .reach(&target, BOTH, &both(), &net)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), kind, "{text}");
     }
     let target = Target::parse("203.0.113.1:443", None).unwrap();
-    let reached = rules(&[]).reach(&target, &both(), &net).await.unwrap();
+    let reached = rules(&[])
+        .reach(&target, BOTH, &both(), &net)
+        .await
+        .unwrap();
     assert_eq!(reached.attempts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_policy_of_families_has_its_first_and_leaves_out_what_it_does_not_name() {
+    let net = || Net::default().with(six(), 9, None).with(four(), 9, None);
+    for (families, first) in [
+        (Families::Ipv6First, six()),
+        (Families::Ipv4First, four()),
+        (Families::Ipv6Only, six()),
+        (Families::Ipv4Only, four()),
+    ] {
+        let net = net();
+        let reached = rules(&[]).reach(&target(), families, &both(), &net).await;
+        assert_eq!(reached.unwrap().stream, first, "{families:?}");
+        assert_eq!(*net.tried.lock().unwrap(), [first], "{families:?}");
+    }
+    // The other one is not even asked for: it would never answer.
+    let mut names = both();
+    names.aaaa = (60_000, Ok(vec![six()]));
+    names.a.1 = Ok(Vec::new());
+    let reached = rules(&[])
+        .reach(&target(), Families::Ipv4Only, &names, &net())
+        .await;
+    assert_eq!(reached.unwrap_err().kind(), DialErrorKind::NotFound);
+    // Nor is it gone over to where all attempts fail, or while its own family is ill.
+    let net = Net::default()
+        .with(six(), 9, Some(Errno::ECONNREFUSED))
+        .with(four(), 9, None);
+    let reached = rules(&[])
+        .reach(&target(), Families::Ipv6Only, &both(), &net)
+        .await;
+    assert_eq!(
+        reached.unwrap_err().kind(),
+        DialErrorKind::ConnectionRefused
+    );
+    assert_eq!(*net.tried.lock().unwrap(), [six()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_of_a_family_that_the_rule_leaves_out_is_refused() {
+    let net = Net::default().with(four(), 1, None);
+    let literal = Target::new(four(), 443);
+    let rules = rules(&[]);
+    let error = rules
+        .reach(&literal, Families::Ipv6Only, &both(), &net)
+        .await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), DialErrorKind::Prohibited);
+    assert!(
+        error.to_string().ends_with("its rule leaves out"),
+        "{error}"
+    );
+    let reached = rules
+        .reach(&literal, Families::Ipv4Only, &both(), &net)
+        .await;
+    assert_eq!(reached.unwrap().stream, four());
 }
 
 #[tokio::test(start_paused = true)]
@@ -336,7 +400,7 @@ async fn a_broken_destination_costs_its_delay_once_and_is_tried_again_minutes_la
     let rules = rules(&[]);
     let silent = Net::default().with(four(), 10, None);
     let took = async |net: &Net| {
-        let reached = rules.reach(&target(), &both(), net).await.unwrap();
+        let reached = rules.reach(&target(), BOTH, &both(), net).await.unwrap();
         (reached.stream, reached.elapsed.as_millis())
     };
     assert_eq!(took(&silent).await, (four(), 265));
@@ -355,7 +419,7 @@ async fn a_destination_that_refuses_one_family_is_remembered_and_its_family_stay
         .with(six(), 20, Some(Errno::ECONNREFUSED))
         .with(four(), 10, None);
     for (attempts, millis) in [(2, 35), (1, 15)] {
-        let reached = rules.reach(&target(), &both(), &net).await.unwrap();
+        let reached = rules.reach(&target(), BOTH, &both(), &net).await.unwrap();
         assert_eq!(
             (reached.attempts, reached.elapsed.as_millis()),
             (attempts, millis)
@@ -368,15 +432,18 @@ async fn a_destination_that_refuses_one_family_is_remembered_and_its_family_stay
 async fn an_attempt_that_had_no_time_is_not_held_against_its_destination() {
     let rules = rules(&[]);
     let net = Net::default().with(six(), 300, None);
-    let reached = rules.reach(&target(), &both(), &net).await.unwrap();
+    let reached = rules.reach(&target(), BOTH, &both(), &net).await.unwrap();
     assert_eq!((reached.stream, reached.attempts), (six(), 2));
     let only_four = Names {
         aaaa: (5, Ok(Vec::new())),
         ..both()
     };
     let net = Net::default().with(six(), 10, None).with(four(), 10, None);
-    rules.reach(&target(), &only_four, &net).await.unwrap();
-    let reached = rules.reach(&target(), &both(), &net).await.unwrap();
+    rules
+        .reach(&target(), BOTH, &only_four, &net)
+        .await
+        .unwrap();
+    let reached = rules.reach(&target(), BOTH, &both(), &net).await.unwrap();
     assert_eq!(reached.stream, six());
 }
 
@@ -405,22 +472,25 @@ async fn when_ipv6_dies_ipv4_goes_first_everywhere_until_one_ipv6_answer() {
         net = net.with(IpAddr::from([203, 0, number, 1]), 10, None);
     }
     for number in 1..=3 {
-        let reached = rules.reach(&target(), &site(number), &net).await.unwrap();
+        let reached = rules
+            .reach(&target(), BOTH, &site(number), &net)
+            .await
+            .unwrap();
         assert_eq!(reached.attempts, 2, "site {number}");
     }
     assert_eq!(rules.memory.ill(), [(Family::V6, "no answers")]);
     assert_eq!(gauge(&rules, Family::V6), 1);
-    let reached = rules.reach(&target(), &site(4), &net).await.unwrap();
+    let reached = rules.reach(&target(), BOTH, &site(4), &net).await.unwrap();
     assert_eq!((reached.attempts, reached.elapsed.as_millis()), (1, 15));
 
     // A name with IPv6 only is still tried over it, and its answer ends the illness for all.
     net = net.with(site_six(5), 10, None).with(site_six(1), 10, None);
     let mut only_six = site(5);
     only_six.a.1 = Ok(Vec::new());
-    rules.reach(&target(), &only_six, &net).await.unwrap();
+    rules.reach(&target(), BOTH, &only_six, &net).await.unwrap();
     assert!(rules.memory.ill().is_empty());
     assert_eq!(gauge(&rules, Family::V6), 0);
-    let reached = rules.reach(&target(), &site(1), &net).await.unwrap();
+    let reached = rules.reach(&target(), BOTH, &site(1), &net).await.unwrap();
     assert_eq!(
         reached.stream,
         site_six(1),
@@ -445,7 +515,7 @@ async fn over_loopback_a_refused_port_falls_back_to_the_other_address() {
     let target = Target::new(target().host, port);
     let rules = rules(&["127.0.0.0/8"]);
     let reached = rules
-        .reach(&target, &names, &Tcp(&rules.ways))
+        .reach(&target, BOTH, &names, &Tcp(&rules.ways))
         .await
         .unwrap();
     assert_eq!(
@@ -455,7 +525,7 @@ async fn over_loopback_a_refused_port_falls_back_to_the_other_address() {
     assert_eq!(reached.attempts, 2);
     drop(listener);
     let error = rules
-        .reach(&target, &names, &Tcp(&rules.ways))
+        .reach(&target, BOTH, &names, &Tcp(&rules.ways))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), DialErrorKind::ConnectionRefused, "{error}");

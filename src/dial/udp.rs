@@ -24,6 +24,7 @@ use super::happy_eyeballs::{Input, Output, Race};
 use super::history::Over;
 use super::ways::{Ways, send_now};
 use super::{Addresses, DialError, Dialer, Losses, Rules, now};
+use crate::config::{Families, Rule};
 use crate::net::{ClientAddr, Family, Host, Target};
 use crate::resolve::ResolveError;
 use crate::telemetry::DropLabels;
@@ -38,7 +39,8 @@ pub const FLIGHT_DATAGRAMS: usize = 16;
 pub const FLIGHT_BYTES: usize = 16 * 1024;
 
 impl Dialer {
-    /// A flow of datagrams between a client and the target, by whichever address of the target replies first.
+    /// A flow of datagrams between a client and the target, by whichever address of the target replies first. `rule` is the
+    /// first one that matches the session.
     ///
     /// Nothing happens in this call: names are resolved, sockets opened and datagrams sent again while
     /// [`Flow::recv`] is polled. It must be polled for as long as the flow is wanted, and it is cancel-safe: the loop of
@@ -59,9 +61,10 @@ impl Dialer {
     ///
     /// The sockets never fragment (RFC 9000 section 14): a datagram longer than the path takes is dropped and counted, as
     /// a router would. Every source port is fresh, and only datagrams of the address that it is connected to come in.
-    pub fn flow(&self, client: ClientAddr, target: &Target) -> Flow {
+    pub fn flow(&self, client: ClientAddr, target: &Target, rule: Option<&Rule>) -> Flow {
         Flow(Course::new(
             Arc::clone(&self.rules),
+            self.rules.families(rule),
             &self.names,
             System(self.rules.ways.clone()),
             client,
@@ -105,7 +108,8 @@ impl Dialer {
     }
 
     /// The addresses of the target that clients may send to, the one to be tried first at the front: families take turns
-    /// in it (RFC 8305 section 4). The target's port is in each of them. At least one is there.
+    /// in it (RFC 8305 section 4). The target's port is in each of them. At least one is there. `rule` is the first one that
+    /// matches the session; an address of a family that it leaves out is refused, also one that is the target itself.
     ///
     /// For [`Dialer::udp_socket`]: the first address whose family there is a socket for, is the one. Where that one turns
     /// out to be dead (`ECONNREFUSED` is not reported on an unconnected socket, so: no reply), take the next.
@@ -120,8 +124,11 @@ impl Dialer {
         &self,
         client: ClientAddr,
         target: &Target,
+        rule: Option<&Rule>,
     ) -> Result<Vec<SocketAddr>, DialError> {
-        self.rules.candidates(client, target, &self.names).await
+        let families = self.rules.families(rule);
+        let found = self.rules.candidates(client, target, families, &self.names);
+        found.await
     }
 }
 
@@ -317,6 +324,7 @@ enum Event {
 impl<W: Wire> Course<W> {
     pub(super) fn new<R>(
         rules: Arc<Rules>,
+        families: Families,
         names: &R,
         wire: W,
         client: ClientAddr,
@@ -327,7 +335,7 @@ impl<W: Wire> Course<W> {
     {
         tracing::trace!(%client, %target, "a flow begins");
         let mut racing = Racing {
-            race: rules.race(),
+            race: rules.race(families),
             lookups: Vec::new(),
             legs: Vec::new(),
             flight: Flight::default(),
@@ -338,6 +346,10 @@ impl<W: Wire> Course<W> {
         match &target.host {
             Host::Name(name) => {
                 for family in [Family::V6, Family::V4] {
+                    if !families.allow(family) {
+                        racing.resolved(&rules, target, family, Vec::new());
+                        continue;
+                    }
                     let (names, name) = (names.clone(), name.clone());
                     racing.lookups.push(Box::pin(async move {
                         (family, names.addresses(&name, family).await)
@@ -346,7 +358,8 @@ impl<W: Wire> Course<W> {
             }
             Host::Addr(address) => {
                 let family = Family::of(*address);
-                racing.resolved(&rules, target, family, vec![*address]);
+                let open = rules.literal(target, *address, families, &mut racing.losses);
+                rules.enter(&mut racing.race, Over::Udp, family, open);
                 racing.resolved(&rules, target, family.other(), Vec::new());
             }
         }

@@ -139,6 +139,7 @@ impl Dialer {
         &self,
         proxy: &UpstreamProxy,
         target: &Target,
+        rule: Option<&Rule>,
     ) -> Result<Dialed, DialError> {
         if let Host::Addr(address) = target.host {
             let judged = self.rules.admit((address, target.port).into());
@@ -152,7 +153,12 @@ impl Dialer {
         let rules = &self.proxies.rules;
         let dialed = async {
             let reached = rules
-                .reach(&proxy.target, &self.names, &Tcp(&rules.ways))
+                .reach(
+                    &proxy.target,
+                    rules.families(rule),
+                    &self.names,
+                    &Tcp(&rules.ways),
+                )
                 .await
                 .map_err(|error| ViaError::Unreached(Box::new(error)))?;
             let mut dialed = prepared(&proxy.target, reached);

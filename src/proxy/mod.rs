@@ -16,7 +16,7 @@ pub mod socks5;
 mod testing;
 mod transparent;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -37,8 +37,8 @@ use self::seam::{Carry, Dial};
 use crate::config;
 use crate::dial::{Dialed, Dialer, Flow};
 use crate::net::{
-    Acl, Admission, Announced, Buckets, ClientAddr, Host, LONGEST_PROXY_HEADER, Prefixed, Seat,
-    Target, accept_loop, proxy_header, take_beginning,
+    Acl, Admission, Announced, Buckets, ClientAddr, Family, Host, LONGEST_PROXY_HEADER, Prefixed,
+    Seat, Target, accept_loop, proxy_header, take_beginning,
 };
 use crate::relay::Relay;
 use crate::steer::Steering;
@@ -150,6 +150,25 @@ impl State {
     fn is_direct(&self, client: ClientAddr, target: &Target) -> bool {
         let rule = self.settings.rules.session_rule(client.ip(), &target.host);
         self.dial.is_direct(target, rule.map(|(_, rule)| rule))
+    }
+
+    /// The addresses of the target for datagrams of this client, as the rules have it.
+    async fn addresses(
+        &self,
+        client: ClientAddr,
+        target: &Target,
+    ) -> Result<Vec<SocketAddr>, Failure> {
+        let rule = self.settings.rules.session_rule(client.ip(), &target.host);
+        let rule = rule.map(|(_, rule)| rule);
+        self.dial.addresses(client, target, rule).await
+    }
+
+    /// Whether datagrams of this client may go to an address that it has written out, as far as the rules go.
+    fn allows(&self, client: ClientAddr, address: IpAddr) -> bool {
+        let host = Host::Addr(address);
+        let rule = self.settings.rules.session_rule(client.ip(), &host);
+        let families = rule.and_then(|(_, rule)| rule.families);
+        families.is_none_or(|families| families.allow(Family::of(address)))
     }
 
     /// The pool of connections to the target for this client.

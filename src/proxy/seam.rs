@@ -42,6 +42,7 @@ pub(super) trait Dial: Send + Sync + fmt::Debug {
         &'a self,
         client: ClientAddr,
         target: &'a Target,
+        _rule: Option<&'a Rule>,
     ) -> Task<'a, Result<Vec<SocketAddr>, Failure>> {
         let text = format!("there is no way to {target} for datagrams of {client}");
         let kind = Kind::Dial(DialErrorKind::Unroutable);
@@ -70,16 +71,17 @@ impl Dial for Dialer {
 
     fn flow(&self, client: ClientAddr, target: &Target, rule: Option<&Rule>) -> Option<Flow> {
         let direct = Self::is_direct(self, target, rule);
-        direct.then(|| Self::flow(self, client, target))
+        direct.then(|| Self::flow(self, client, target, rule))
     }
 
     fn addresses<'a>(
         &'a self,
         client: ClientAddr,
         target: &'a Target,
+        rule: Option<&'a Rule>,
     ) -> Task<'a, Result<Vec<SocketAddr>, Failure>> {
         Box::pin(async move {
-            let found = Self::addresses(self, client, target).await;
+            let found = Self::addresses(self, client, target, rule).await;
             found.map_err(Failure::from)
         })
     }

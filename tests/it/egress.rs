@@ -1,13 +1,17 @@
 //! How sessions leave: the source that an origin sees, and what is told where it cannot be had.
 
 use std::io::Write as _;
-use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
 use sekisho::proxy::sniff::quic::packet::Version;
+use socket2::{Domain, Socket, Type};
 
 use crate::quic::flight;
-use crate::support::{Gate, PATIENCE, Setup, Upstream, connect, run, tunnel};
+use crate::support::{
+    Gate, Origin, PATIENCE, Response, Service, Setup, Upstream, connect, has_ipv6, read_response,
+    run, socks_associate, socks_datagram, tunnel,
+};
 
 /// Where sessions come from.
 const SOURCE: &str = "127.0.0.9";
@@ -102,4 +106,93 @@ fn an_interface_that_is_not_there_closes_its_family_and_no_other() {
     let port = listener.local_addr().unwrap().port();
     let peer = seen(&gate, &listener, &format!("www.origin.example:{port}"));
     assert_eq!(peer.to_string(), "127.0.0.1");
+}
+
+/// A client that has this address.
+fn client(gate: &Gate, address: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let here = SocketAddr::new(address.parse().unwrap(), 0);
+    socket.bind(&here.into()).unwrap();
+    socket.connect(&gate.addr("http").into()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.into()
+}
+
+fn get(stream: &mut TcpStream, origin: &Origin) -> Response {
+    let host = format!("www.origin.example:{}", origin.port());
+    let head = format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    read_response(stream).expect("an answer")
+}
+
+#[test]
+fn a_rule_says_the_families_of_its_sessions_and_no_connection_is_shared_across() {
+    if !has_ipv6() {
+        return;
+    }
+    let upstream = Upstream::start();
+    upstream.addresses("www.origin.example", &["127.0.0.1", "::1"]);
+    let setup = Setup::new(&upstream)
+        .rule("clients = [\"127.0.0.4\"]\nfamilies = \"ipv4-only\"")
+        .rule("clients = [\"127.0.0.6\"]\nfamilies = \"ipv6-only\"");
+    let gate = Gate::start(&setup);
+    let origin = Origin::start(Service::Http);
+    let ways = [
+        ("127.0.0.4", "ipv4"),
+        ("127.0.0.6", "ipv6"),
+        ("127.0.0.1", "ipv6"),
+    ];
+    let mut clients = ways.map(|(address, family)| (client(&gate, address), family));
+    for _ in 0..3 {
+        for (stream, family) in &mut clients {
+            assert_eq!(get(stream, &origin).family(), *family);
+        }
+    }
+    assert_eq!(origin.connections(), 3, "each of them has been used again");
+    let mut stream = client(&gate, "127.0.0.4");
+    stream
+        .write_all(b"CONNECT [::1]:9 HTTP/1.1\r\nHost: [::1]:9\r\n\r\n")
+        .unwrap();
+    let refused = read_response(&mut stream).expect("an answer");
+    assert_eq!(refused.status, 403);
+    assert!(
+        refused
+            .text()
+            .contains("of a family that its rule leaves out")
+    );
+}
+
+#[test]
+fn a_rule_says_the_families_of_datagrams_too() {
+    if !has_ipv6() {
+        return;
+    }
+    let upstream = Upstream::start();
+    upstream.addresses("www.origin.example", &["127.0.0.1", "::1"]);
+    let setup = Setup::new(&upstream).rule("families = \"ipv4-only\"");
+    let gate = Gate::start(&setup);
+    let ipv4 = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ipv4.set_read_timeout(Some(PATIENCE)).unwrap();
+    let port = ipv4.local_addr().unwrap().port();
+    let ipv6 = UdpSocket::bind(("::1", port));
+    let (_stream, relay) = socks_associate(gate.addr("socks"));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for host in ["::1", "www.origin.example"] {
+        let datagram = socks_datagram(host, port, host.as_bytes());
+        socket.send_to(&datagram, relay).unwrap();
+    }
+    let mut buffer = [0; 100];
+    let (length, _) = ipv4.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"www.origin.example");
+    gate.wait_for_metric("sekisho_udp_dropped_total{reason=\"refused\"}", 1.0);
+    if let Ok(ipv6) = ipv6 {
+        ipv6.set_nonblocking(true).unwrap();
+        assert!(ipv6.recv_from(&mut buffer).is_err());
+    }
+    let shown = run(
+        gate.folder(),
+        &["config", "show", "--config", "sekisho.toml"],
+    );
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("families = \"ipv4-only\""), "{shown}");
 }

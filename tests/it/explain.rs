@@ -53,10 +53,17 @@ fn truth_rule_answer_and_session_of_a_name_are_told() {
         .zone("home.arpa.zone", zone)
         .rule("domains = [\"tv.example\"]\nsteer = \"never\"")
         .rule("domains = [\"www.example\"]\nclients = [\"127.0.0.9\"]\naaaa = \"pass\"\nsteer = \"always\"");
+    let setup = setup.rule("domains = [\"six.example\"]\nfamilies = \"ipv4-first\"");
     let gate = Gate::start(&setup);
     let folder = folder(&gate, &setup);
 
+    let ruled = json(&folder, &["six.example"]);
+    assert_eq!(ruled["session"]["families"], "ipv4-first, as rule 3 says");
     let told = json(&folder, &["WWW.example"]);
+    assert_eq!(
+        told["session"]["families"],
+        "ipv6-first, as egress.prefer says"
+    );
     assert_eq!(told["name"], "www.example");
     assert_eq!(told["client"], "127.0.0.2", "{told}");
     assert_eq!(told["steering"]["by"], "steer.mode");

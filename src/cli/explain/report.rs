@@ -119,12 +119,14 @@ impl Page {
     fn session(&mut self, session: &Session) {
         let Session {
             target,
+            families,
             addresses_from,
             attempts,
             refused,
             failures,
         } = session;
         self.head(&format!("Session to {target} through the gate"));
+        self.line("families", families);
         self.line("addresses", addresses_from);
         for (index, attempt) in attempts.iter().enumerate() {
             let place = format!("{}.", index + 1);
@@ -207,7 +209,8 @@ mod tests {
                 "records": [], "extended-errors": [{"code": 17, "text": "AAAA withheld by the gate"}],
                 "authority": [{"name": "example", "ttl": 60, "type": "SOA", "data": "x".repeat(300)}],
                 "why": "no rule passes it"}],
-            "session": {"target": "www.example:443", "addresses-from": "upstreams, unfiltered",
+            "session": {"target": "www.example:443", "families": "ipv6-first, as egress.prefer says",
+                "addresses-from": "upstreams, unfiltered",
                 "attempts": [{"address": "2001:db8::1", "family": "ipv6"}],
                 "refused": [{"address": "10.0.0.1", "why": "a special-purpose address (private)"}],
                 "failures": []}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use super::super::DialErrorKind;
-use super::super::tests::{Names, both, failures, four, rules, six, target};
+use super::super::tests::{BOTH, Names, both, failures, four, rules, six, target};
 use super::*;
 use crate::telemetry::Side;
 
@@ -113,7 +113,14 @@ fn client() -> ClientAddr {
 
 /// A flow whose client has sent one datagram, `1`.
 fn flow_by(rules: &Arc<Rules>, names: &Names, net: &Net) -> Course<Net> {
-    let mut flow = Course::new(Arc::clone(rules), names, net.clone(), client(), &target());
+    let mut flow = Course::new(
+        Arc::clone(rules),
+        BOTH,
+        names,
+        net.clone(),
+        client(),
+        &target(),
+    );
     flow.send(&[1]);
     flow
 }
@@ -253,7 +260,7 @@ async fn while_nobody_has_replied_all_who_are_open_get_the_next_datagram() {
 async fn nobody_is_sent_to_before_the_client_has_spoken() {
     let net = Net::default().with(six(), Does::Reply(1));
     let rules = Arc::new(rules(&[]));
-    let mut flow = Course::new(rules, &both(), net.clone(), client(), &target());
+    let mut flow = Course::new(rules, BOTH, &both(), net.clone(), client(), &target());
     let mut buffer = [0; 100];
     tokio::select! {
         _ = flow.recv(&mut buffer) => panic!("nobody speaks"),
@@ -322,10 +329,47 @@ async fn refused_addresses_are_never_sent_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn flows_and_candidates_keep_to_the_families_of_their_rule() {
+    let net = Net::default()
+        .with(six(), Does::Reply(9))
+        .with(four(), Does::Reply(9));
+    for (families, expected) in [
+        (Families::Ipv4First, vec![four(), six()]),
+        (Families::Ipv4Only, vec![four()]),
+        (Families::Ipv6Only, vec![six()]),
+    ] {
+        let rules = Arc::new(rules(&[]));
+        let (names, net) = (both(), net.clone());
+        let mut flow = Course::new(
+            Arc::clone(&rules),
+            families,
+            &names,
+            net.clone(),
+            client(),
+            &target(),
+        );
+        flow.send(&[1]);
+        assert_eq!(said(&mut flow).await.unwrap(), expected[0].to_string());
+        let found = rules
+            .candidates(client(), &target(), families, &names)
+            .await;
+        let found: Vec<_> = found.unwrap().iter().map(SocketAddr::ip).collect();
+        assert_eq!(found, expected, "{families:?}");
+        // Written out, it is judged likewise.
+        let literal = Target::new(six(), 443);
+        let found = rules.candidates(client(), &literal, families, &names).await;
+        assert_eq!(found.is_ok(), families.allow(Family::V6), "{families:?}");
+        let mut flow = Course::new(rules, families, &names, net, client(), &literal);
+        flow.send(&[1]);
+        assert_eq!(said(&mut flow).await.is_ok(), families.allow(Family::V6));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn candidates_take_turns_and_the_slow_family_is_waited_for_only_shortly() {
     let candidates = async |names: &Names| {
         let rules = rules(&[]);
-        let found = rules.candidates(client(), &target(), names).await;
+        let found = rules.candidates(client(), &target(), BOTH, names).await;
         found.map(|found| found.iter().map(SocketAddr::ip).collect::<Vec<_>>())
     };
     let mut names = both();
@@ -355,7 +399,7 @@ async fn over_loopback_a_closed_port_is_left_for_the_address_that_answers() {
     let rules = Arc::new(rules(&["127.0.0.0/8"]));
     let target = Target::new(target().host, port);
     let system = System(rules.ways.clone());
-    let mut flow = Course::new(Arc::clone(&rules), &names, system, client(), &target);
+    let mut flow = Course::new(Arc::clone(&rules), BOTH, &names, system, client(), &target);
     flow.send(b"hello");
     let echo = async {
         let mut buffer = [0; 100];

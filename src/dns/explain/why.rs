@@ -153,6 +153,7 @@ fn rule<T>(view: &View<T>, client: IpAddr, name: &Name) -> String {
         aaaa,
         steer,
         send_proxy,
+        families,
         via,
     } = rule;
     let list = |items: Vec<String>| {
@@ -193,6 +194,9 @@ fn rule<T>(view: &View<T>, client: IpAddr, name: &Name) -> String {
     }
     if let Some(version) = send_proxy {
         parts.push(format!("send-proxy = \"{}\"", version.as_str()));
+    }
+    if let Some(families) = families {
+        parts.push(format!("families = \"{}\"", families.as_str()));
     }
     match via {
         Some(Via::Direct) => parts.push("via = \"direct\"".to_owned()),

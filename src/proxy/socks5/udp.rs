@@ -202,6 +202,7 @@ impl Association {
             return Err("via");
         }
         let address = match &target.host {
+            Host::Addr(ip) if !self.state.allows(self.client, *ip) => return Err("refused"),
             Host::Addr(ip) => SocketAddr::new(*ip, target.port),
             Host::Name(_) => return self.take_for_name(target, datagram.payload),
         };
@@ -220,7 +221,7 @@ impl Association {
             Way::Ask => {
                 let (state, client) = (Arc::clone(&self.state), self.client);
                 self.lookups.spawn(async move {
-                    let addresses = state.dial.addresses(client, &target).await;
+                    let addresses = state.addresses(client, &target).await;
                     (target, addresses)
                 });
                 Ok(())
