@@ -6,7 +6,9 @@ use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
+use super::screen::Fault;
 use crate::dial::{DialError, DialErrorKind};
+use crate::net::Target;
 use crate::telemetry::{Side, chain};
 
 /// The name by which we go in Proxy-Status.
@@ -42,6 +44,8 @@ pub(super) enum Kind {
     ResponseTimeout,
     /// The origin broke the connection or the rules.
     ResponseBroken,
+    /// The origin's answer could be read in two ways.
+    ResponseMalformed,
     /// The client makes new connections too fast.
     Rate,
     /// The client named no host.
@@ -205,6 +209,12 @@ impl Kind {
                 INTERNAL_ERROR,
                 "The server ended the connection or sent what is not HTTP. Try again later.",
             ),
+            Self::ResponseMalformed => (
+                StatusCode::BAD_GATEWAY,
+                "http_protocol_error",
+                INTERNAL_ERROR,
+                "The server, or whoever writes on its behalf, breaks the rules of HTTP. Tell its owner.",
+            ),
             Self::Rate => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "connection_limit_reached",
@@ -259,6 +269,8 @@ pub(super) struct Failure {
     pub(super) side: Side,
     /// The error with its causes.
     text: String,
+    /// What the screen found, on that side.
+    pub(super) fault: Option<Fault>,
 }
 
 impl From<DialError> for Failure {
@@ -273,6 +285,31 @@ impl Failure {
             kind,
             side,
             text: text.into(),
+            fault: None,
+        }
+    }
+
+    /// A request that is not passed on.
+    pub(super) fn of_request(fault: Fault) -> Self {
+        let kind = match fault {
+            Fault::TooLong | Fault::TooMany => Kind::HeadTooLarge,
+            Fault::Version => Kind::Version,
+            Fault::Coding => Kind::Coding,
+            _ => Kind::BadRequest,
+        };
+        let text = format!("the request could not be understood: {fault}");
+        Self {
+            fault: Some(fault),
+            ..Self::of_client(kind, text)
+        }
+    }
+
+    /// An answer that is not passed on.
+    pub(super) fn of_answer(fault: Fault, target: &Target) -> Self {
+        let text = format!("the answer of {target} could not be understood: {fault}");
+        Self {
+            fault: Some(fault),
+            ..Self::new(Kind::ResponseMalformed, Side::Origin, text)
         }
     }
 

@@ -8,11 +8,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::respond::{Failure, Kind};
+use super::screen::Fault;
 use crate::dial::{Dialed, Settled};
 use crate::net::{ClientAddr, Family, Target, broken};
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{
-    FailureLabels, Inbound, InboundLabels, LimitLabels, Metrics, Side, TrafficLabels, events,
+    FailureLabels, FaultLabels, Inbound, InboundLabels, LimitLabels, Metrics, Side, TrafficLabels,
+    events,
 };
 
 /// A session that is open.
@@ -197,6 +199,9 @@ impl Session {
     /// Logs and counts why the session came to nothing.
     pub(super) fn failed(&self, target: Option<&Target>, failure: &Failure) {
         self.count_failure(failure.side);
+        if let Some(fault) = failure.fault {
+            self.count_fault(failure.side, fault);
+        }
         match (failure.kind, self.inbound) {
             (Kind::HeadTooLarge, Inbound::Tls) => self.count_limit("sniff-bytes"),
             (Kind::HeadTooLarge, _) => self.count_limit("header-bytes"),
@@ -238,6 +243,15 @@ impl Session {
             hint = "set the proxy in the program, or put what it asks for into steer.never",
             "{}", events::NAMELESS
         );
+    }
+
+    /// Counts what the screen found.
+    pub(super) fn count_fault(&self, side: Side, fault: Fault) {
+        let fault = fault.label();
+        self.metrics
+            .http_faults
+            .get_or_create(&FaultLabels { side, fault })
+            .inc();
     }
 
     fn count_limit(&self, limit: &'static str) {

@@ -176,6 +176,16 @@ pub struct LimitLabels {
     pub limit: &'static str,
 }
 
+/// A message of HTTP that was not passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FaultLabels {
+    /// Whose it was: `client` or `origin`.
+    pub side: Side,
+    /// What could be read in two ways, or not at all: `first-line`, `host`, `header-name`, `fold`, `bare-cr`, `bare-lf`,
+    /// `control`, `length`, `coding`, `length-and-coding`, `chunk`, `size`, `unasked`.
+    pub fault: &'static str,
+}
+
 /// Why an upstream proxy did not take a session on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ViaLabels {
@@ -287,6 +297,8 @@ pub struct Metrics {
     pub sessions_held: Counter,
     /// Sessions that ended at a bound.
     pub session_limits: By<LimitLabels, Counter>,
+    /// Messages of HTTP that the screen did not pass.
+    pub http_faults: By<FaultLabels, Counter>,
     /// Bytes relayed.
     pub session_bytes: By<TrafficLabels, Counter>,
     /// From the wish to connect to the connection, name resolution included.
@@ -379,6 +391,7 @@ impl Metrics {
             sessions_refused: By::default(),
             sessions_held: Counter::default(),
             session_limits: By::default(),
+            http_faults: By::default(),
             session_bytes: By::default(),
             connect_seconds: By::new_with_constructor(|| Histogram::new(CONNECT_BUCKETS)),
             connect_failures: By::default(),
@@ -570,6 +583,11 @@ impl Metrics {
             "session_limits",
             "Sessions that ended at a bound, by its key",
             self.session_limits.clone(),
+        );
+        registry.register(
+            "http_faults",
+            "Messages of HTTP/1 that were not passed on, by whose they were and what is wrong",
+            self.http_faults.clone(),
         );
         registry.register_with_unit(
             "session",

@@ -44,6 +44,7 @@ mod querylog;
 mod quic;
 mod reload;
 mod reload_storm;
+mod smuggling;
 mod socks;
 mod tls;
 mod via;

@@ -14,8 +14,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::super::screen::Fault;
 use super::super::session::Session;
 use super::pool::{Link, Pool};
+use super::sieve::fault;
 use crate::net::Target;
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{Side, chain};
@@ -212,6 +214,7 @@ pub(in crate::proxy) struct Received {
     /// Asked to the end; a body without a stated length knows its end only then.
     done: bool,
     error: Option<String>,
+    fault: Option<Fault>,
     end: Option<End>,
 }
 
@@ -241,6 +244,7 @@ impl Received {
             activity,
             done: false,
             error: None,
+            fault: None,
             end: Some(end),
         }
     }
@@ -266,7 +270,10 @@ impl Body for Received {
                 this.done = frame.is_trailers();
                 this.activity.fetch_add(1, Ordering::Relaxed);
             }
-            Poll::Ready(Some(Err(error))) => this.error = Some(chain(error)),
+            Poll::Ready(Some(Err(error))) => {
+                this.error = Some(chain(error));
+                this.fault = fault(error);
+            }
             Poll::Ready(None) => this.done = true,
             Poll::Pending => {}
         }
@@ -296,6 +303,9 @@ impl Drop for Received {
                 io::Error::other("the client did not take the whole answer"),
             ),
         };
+        if let Some(fault) = self.fault {
+            end.session.count_fault(Side::Origin, fault);
+        }
         let whole = matches!(ended, Ended::Closed);
         let carried = Carried {
             sent: end.sent.load(Ordering::Relaxed),

@@ -30,6 +30,8 @@ pub(super) async fn answer(
     let session = connection.begin(Inbound::Forward);
     connection.proxy.metrics.http_requests.inc();
     let sent = Arc::new(AtomicU64::new(0));
+    // To the screen any wish is one, be it for a protocol that is not passed on.
+    let wished = request.headers().contains_key(UPGRADE);
     let upgrade = upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
     let request = request.map(|body| Sent::http1(body, &sent, &connection.activity));
     let reply = ask(connection, request).await.and_then(|reply| {
@@ -47,7 +49,17 @@ pub(super) async fn answer(
         }
     };
     let Some(upgrade) = upgrade.filter(|_| reply.is_switched()) else {
-        return reply.answer(connection, session, sent).map(Either::Right);
+        let mut response = reply.answer(connection, session, sent).map(Either::Right);
+        if wished
+            && !connection
+                .wire
+                .upgrade()
+                .is_some_and(|wire| wire.stays_http())
+        {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        return response;
     };
     let mut response = Response::new(Either::Left(Full::default()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

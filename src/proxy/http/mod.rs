@@ -8,7 +8,9 @@ mod forward;
 mod h2;
 mod h2_tunnel;
 mod headers;
+mod origin;
 mod pool;
+mod sieve;
 mod tunnel;
 mod wire;
 
@@ -28,10 +30,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use self::wire::{Watched, Wire};
+use self::wire::{REFUSED, Watched, Wire};
 use super::auth::basic;
 use super::farewell::farewell;
 use super::respond::{Failure, Kind};
+use super::screen::Fault;
 use super::session::{Session, unless_gone};
 use super::{Admitted, Proxy, Settings};
 use crate::net::{ClientAddr, Seat, Target};
@@ -81,7 +84,8 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
         }
         Some(false) => {}
     }
-    let wire = Watched::new(stream);
+    let header_bytes = settings.proxy.header_bytes.max(SMALLEST_HEAD);
+    let wire = Watched::new(stream, header_bytes);
     let connection = Arc::new(Connection {
         proxy: Arc::clone(&proxy),
         client,
@@ -158,7 +162,7 @@ async fn exchange(
         .max_buf_size(settings.proxy.header_bytes.max(SMALLEST_HEAD))
         .half_close(true)
         .preserve_header_case(true)
-        .serve_connection(TokioIo::new(Wire(wire)), service)
+        .serve_connection(TokioIo::new(Wire::new(wire)), service)
         .with_upgrades();
     let mut served = pin!(served);
     let mut stopping = false;
@@ -189,15 +193,7 @@ fn refusal(wire: &Watched, error: &hyper::Error) -> Option<Failure> {
     if !wire.heard() {
         return None;
     }
-    let (kind, text) = if error.is_parse_too_large() {
-        (
-            Kind::HeadTooLarge,
-            "the head of the request is too long".to_owned(),
-        )
-    } else if error.is_parse() && wire.is_tls() {
-        let text = "this is an HTTP proxy, and the client began TLS; enter the proxy as http://";
-        (Kind::BadRequest, text.to_owned())
-    } else if error.is_parse() {
+    let (kind, text) = if error.is_parse() {
         let text = format!("the request could not be understood: {}", chain(error));
         (Kind::BadRequest, text)
     } else if error.is_timeout() && !wire.asked() {
@@ -214,6 +210,11 @@ impl Connection {
         self.activity.fetch_add(1, Ordering::Relaxed);
         if let Some(wire) = self.wire.upgrade() {
             wire.ask();
+            if request.method() == REFUSED
+                && let Some(fault) = wire.refused()
+            {
+                return self.screened(fault, &wire);
+            }
         }
         if let Err(failure) = self.log_in(request.headers()).await {
             let inbound = match *request.method() {
@@ -260,6 +261,19 @@ impl Connection {
             Some(wire) => unless_gone(&wire.stream, doing).await,
             None => Ok(doing.await),
         }
+    }
+
+    /// Says why a request was not read.
+    fn screened(&self, fault: Fault, wire: &Watched) -> Response<Body> {
+        let failure = if wire.is_tls() {
+            let text =
+                "this is an HTTP proxy, and the client began TLS; enter the proxy as http://";
+            Failure::of_client(Kind::BadRequest, text)
+        } else {
+            Failure::of_request(fault)
+        };
+        self.begin(Inbound::Forward).failed(None, &failure);
+        said(&failure)
     }
 
     fn begin(&self, inbound: Inbound) -> Session {

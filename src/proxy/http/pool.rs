@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -24,6 +24,8 @@ use super::super::seam::Dial;
 use super::super::session::Reached;
 use super::SMALLEST_HEAD;
 use super::body::Sent;
+use super::origin::{Answers, OriginWire};
+use super::sieve::fault;
 use crate::config::Rule;
 use crate::net::{Target, keep_alive};
 use crate::telemetry::{Side, chain};
@@ -47,6 +49,7 @@ pub(in crate::proxy) struct Pool {
     /// Of all sessions that share it.
     rule: Option<Arc<Rule>>,
     builder: Builder,
+    header_bytes: usize,
     resting: Mutex<Resting>,
 }
 
@@ -71,14 +74,16 @@ impl Pool {
         rule: Option<Arc<Rule>>,
         header_bytes: usize,
     ) -> Arc<Self> {
+        let header_bytes = header_bytes.max(SMALLEST_HEAD);
         let mut builder = Builder::new();
         builder
-            .max_buf_size(header_bytes.max(SMALLEST_HEAD))
+            .max_buf_size(header_bytes)
             .preserve_header_case(true);
         Arc::new(Self {
             dial,
             rule,
             builder,
+            header_bytes,
             resting: Mutex::default(),
         })
     }
@@ -112,7 +117,8 @@ impl Pool {
         // The connection may end at any time; whoever uses it will find out.
         keep_alive(&dialed.stream).ok();
         let reached = Reached::from(&dialed);
-        let handshake = self.builder.handshake(TokioIo::new(dialed.stream));
+        let (wire, answers) = OriginWire::new(dialed.stream, self.header_bytes);
+        let handshake = self.builder.handshake(TokioIo::new(wire));
         let (asking, connection) = handshake.await.map_err(|error| {
             let text = format!("{target}: {}", chain(&error));
             Failure::new(Kind::ResponseBroken, Side::Origin, text)
@@ -120,6 +126,7 @@ impl Pool {
         Ok(Box::new(Link {
             asking,
             connection,
+            answers,
             reached,
             over: false,
         }))
@@ -221,7 +228,8 @@ fn repeated(request: &Request<Sent>) -> Option<Request<Sent>> {
 #[derive(Debug)]
 pub(in crate::proxy) struct Link {
     asking: SendRequest<Sent>,
-    connection: Connection<TokioIo<TcpStream>, Sent>,
+    connection: Connection<TokioIo<OriginWire>, Sent>,
+    answers: Answers,
     pub(super) reached: Reached,
     /// The connection has ended.
     over: bool,
@@ -250,6 +258,7 @@ impl Link {
     }
 
     async fn ask(&mut self, request: Request<Sent>) -> Result<Response<Incoming>, Lost> {
+        self.answers.expect(request.method() == Method::HEAD);
         let mut answer = pin!(self.asking.try_send_request(request));
         let (connection, over) = (&mut self.connection, &mut self.over);
         poll_fn(|cx| {
@@ -261,7 +270,7 @@ impl Link {
                     let error = lost.into_error();
                     Poll::Ready(Err(Lost {
                         request,
-                        garbled: error.is_parse(),
+                        garbled: error.is_parse() || fault(&error).is_some(),
                         error: Some(error),
                     }))
                 }
@@ -288,7 +297,7 @@ impl Link {
         })
         .await;
         let parts = self.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        parts.io.into_inner().take_apart(parts.read_buf)
     }
 }
 
@@ -296,12 +305,18 @@ impl Lost {
     fn failure(&self, target: &Target) -> Failure {
         match &self.error {
             // The body, which the client sends.
-            Some(error) if error.is_user() => Failure::of_client(Kind::BadRequest, chain(error)),
-            Some(error) => Failure::new(
-                Kind::ResponseBroken,
-                Side::Origin,
-                format!("{target} gave no answer: {}", chain(error)),
-            ),
+            Some(error) if error.is_user() => match fault(error) {
+                Some(fault) => Failure::of_request(fault),
+                None => Failure::of_client(Kind::BadRequest, chain(error)),
+            },
+            Some(error) => match fault(error) {
+                Some(fault) => Failure::of_answer(fault, target),
+                None => Failure::new(
+                    Kind::ResponseBroken,
+                    Side::Origin,
+                    format!("{target} gave no answer: {}", chain(error)),
+                ),
+            },
             None => Failure::new(
                 Kind::ResponseBroken,
                 Side::Origin,

@@ -88,10 +88,7 @@ fn take_apart(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Ended> {
     let parts = upgraded.downcast::<TokioIo<Wire>>().ok();
     // Nobody looks at the connection between two requests, and this was the last one.
     parts
-        .and_then(|parts| {
-            let wire = Arc::into_inner(parts.io.into_inner().0)?;
-            Some((wire.stream, parts.read_buf))
-        })
+        .and_then(|parts| parts.io.into_inner().take_apart(parts.read_buf))
         .ok_or_else(|| {
             broken(
                 Side::Sekisho,

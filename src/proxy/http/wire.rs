@@ -1,23 +1,57 @@
-//! The connection of a client as hyper sees it. We keep an eye on it while hyper does not read, and hyper says nothing
-//! on it before there was a request: what it does not understand is answered by us, in words.
+//! The connection of a client as hyper sees it: screened, so that hyper reads no request with two meanings. In the place
+//! of one it reads another that no client can send, and we answer that one in its turn. hyper says nothing on the
+//! connection before there was a request, and what it does not understand is answered by us, in words.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::super::screen::{Fault, Screen};
+use super::sieve::Sieve;
 
 /// The first byte of a TLS connection (RFC 8446 section 5.1, a record of the type handshake).
 const TLS_HANDSHAKE: u8 = 22;
 
+/// The method that stands for a request that was refused. A client that sends it with a request that was not refused is
+/// told about no method; one that has sent a bad request besides is told about that one twice.
+pub(super) const REFUSED: &str = "REFUSED";
+
+/// What hyper reads instead of a request that was refused.
+const INSTEAD: &[u8] = b"REFUSED * HTTP/1.1\r\n\r\n";
+
+/// How long a client that still sends may do so and say nothing, once it has been told to stop.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// How many times as long it may send.
+const LAPS: usize = 15;
+
 /// The connection, which hyper owns and others may look at.
 #[derive(Debug)]
-pub(super) struct Wire(pub(super) Arc<Watched>);
+pub(super) struct Wire {
+    watched: Arc<Watched>,
+    sieve: Sieve,
+    /// hyper has read its last.
+    over: bool,
+    lingering: Option<Lingering>,
+}
+
+/// Closing while the client still sends would throw away what it was told (RFC 9112 section 9.6).
+#[derive(Debug)]
+struct Lingering {
+    lap: Pin<Box<Sleep>>,
+    laps: usize,
+    heard: bool,
+}
 
 /// A connection with what is known of its beginning.
 #[derive(Debug)]
@@ -27,15 +61,37 @@ pub(super) struct Watched {
     first: OnceLock<u8>,
     /// Whether there was a request.
     asked: AtomicBool,
+    screen: Mutex<Screen>,
+    /// Why nothing more is read.
+    refused: OnceLock<Fault>,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream) -> Arc<Self> {
+    /// A connection whose requests have heads of at most so many bytes.
+    pub(super) fn new(stream: TcpStream, header_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             stream,
             first: OnceLock::new(),
             asked: AtomicBool::new(false),
+            screen: Mutex::new(Screen::requests(header_bytes)),
+            refused: OnceLock::new(),
         })
+    }
+
+    /// What is wrong with the request that [`REFUSED`] stands for.
+    pub(super) fn refused(&self) -> Option<Fault> {
+        self.refused.get().copied()
+    }
+
+    /// The protocol was not switched. Whether the connection can carry another request: nothing came that was meant
+    /// for the other protocol, or not.
+    pub(super) fn stays_http(&self) -> bool {
+        self.screen().stay()
+    }
+
+    fn screen(&self) -> MutexGuard<'_, Screen> {
+        // Every change is complete before anything can panic.
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// There is a request: from now on hyper may speak.
@@ -64,35 +120,58 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let watched = &self.0;
-        loop {
-            ready!(watched.stream.poll_read_ready(cx))?;
-            let before = buffer.filled().len();
-            match watched.stream.try_read_buf(buffer) {
-                Ok(_) => {
-                    if !watched.heard()
-                        && let Some(first) = buffer.filled().get(before)
-                    {
-                        watched.first.get_or_init(|| *first);
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let this = self.get_mut();
+        let watched = &this.watched;
+        if this.over {
+            this.sieve.hand_on(buffer);
+            return Poll::Ready(Ok(()));
         }
+        let read = this.sieve.poll_read(cx, &watched.stream, buffer, |bytes| {
+            if !watched.heard()
+                && let Some(first) = bytes.first()
+            {
+                watched.first.get_or_init(|| *first);
+            }
+            watched.screen().look(bytes)
+        });
+        let Err(fault) = ready!(read)? else {
+            return Poll::Ready(Ok(()));
+        };
+        watched.refused.get_or_init(|| fault);
+        this.over = true;
+        if watched.screen().is_in_body() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault)));
+        }
+        this.sieve.say(INSTEAD);
+        this.sieve.hand_on(buffer);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl Wire {
+    pub(super) fn new(watched: Arc<Watched>) -> Self {
+        Self {
+            watched,
+            sieve: Sieve::default(),
+            over: false,
+            lingering: None,
+        }
+    }
+
+    /// The socket, where nobody looks at it, and what came from it, of which hyper has used everything but `read`.
+    pub(super) fn take_apart(self, read: Bytes) -> Option<(TcpStream, Bytes)> {
+        let watched = Arc::into_inner(self.watched)?;
+        Some((watched.stream, self.sieve.left(read)))
+    }
+
     fn write(
         &self,
         cx: &mut Context<'_>,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.stream.poll_write_ready(cx))?;
-            match write(&self.0.stream) {
+            ready!(self.watched.stream.poll_write_ready(cx))?;
+            match write(&self.watched.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -106,7 +185,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.0.asked() {
+        if !self.watched.asked() {
             return Poll::Ready(Ok(bytes.len()));
         }
         self.write(cx, |stream| stream.try_write(bytes))
@@ -116,11 +195,21 @@ impl AsyncWrite for Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.0.asked() {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let watched = &this.watched;
+        if !watched.asked() {
             return Poll::Ready(Ok(()));
         }
-        Poll::Ready(SockRef::from(&self.0.stream).shutdown(Shutdown::Write))
+        if this.lingering.is_none() {
+            SockRef::from(&watched.stream).shutdown(Shutdown::Write)?;
+            if watched.screen().is_whole() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let lingering = this.lingering.get_or_insert_with(Lingering::begin);
+        ready!(lingering.poll(cx, &watched.stream));
+        Poll::Ready(Ok(()))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -132,9 +221,41 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.0.asked() {
+        if !self.watched.asked() {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
         self.write(cx, |stream| stream.try_write_vectored(slices))
+    }
+}
+
+impl Lingering {
+    fn begin() -> Self {
+        Self {
+            lap: Box::pin(tokio::time::sleep(SILENCE)),
+            laps: 0,
+            heard: false,
+        }
+    }
+
+    /// Throws away what comes, until nothing does.
+    fn poll(&mut self, cx: &mut Context<'_>, stream: &TcpStream) -> Poll<()> {
+        loop {
+            if self.lap.as_mut().poll(cx).is_ready() {
+                self.laps += 1;
+                if !std::mem::take(&mut self.heard) || self.laps >= LAPS {
+                    return Poll::Ready(());
+                }
+                self.lap.set(tokio::time::sleep(SILENCE));
+                continue;
+            }
+            if ready!(stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            match stream.try_read(&mut [0; 4_096]) {
+                Ok(1..) => self.heard = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
     }
 }

@@ -119,16 +119,24 @@ impl Screen {
                 self.state = State::Head(Lines::default());
                 true
             }
-            _ => true,
+            _ => {
+                // The answer came before the end of the request.
+                self.next = match self.next {
+                    Next::Upgrade => Next::Head,
+                    next => next,
+                };
+                true
+            }
         }
     }
 
-    /// Whether the last message has ended, and none has begun as far as was seen.
-    pub fn is_between(&self) -> bool {
+    /// Whether no message is under way of which more is to come, as far as was seen.
+    pub fn is_whole(&self) -> bool {
         match &self.state {
             State::Head(lines) => lines.seen == 0,
             State::Undecided { touched } => !touched,
-            State::Bytes(_) | State::Chunks(_) | State::Rest | State::Faulty { .. } => false,
+            State::Rest => true,
+            State::Bytes(_) | State::Chunks(_) | State::Faulty { .. } => false,
         }
     }
 

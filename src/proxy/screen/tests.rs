@@ -291,12 +291,17 @@ fn after_an_upgrade_that_came_to_nothing_only_a_clean_connection_goes_on() {
     let upgrade = "GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nUpgrade: x\r\n\r\n";
     let mut screen = Screen::requests(MOST);
     screen.look(upgrade.as_bytes());
-    assert!(screen.is_between() && screen.stay());
+    assert!(screen.is_whole() && screen.stay());
     assert_eq!(screen.look(b"\0").fault, Some(Fault::Control));
     let mut screen = Screen::requests(MOST);
     screen.look(upgrade.as_bytes());
     assert_eq!(screen.look(b"GET").good, 3);
-    assert!(!screen.is_between() && !screen.stay());
+    assert!(!screen.is_whole() && !screen.stay());
+    let upload = "PUT http://a.example/ HTTP/1.1\r\nHost: a.example\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\n";
+    let mut screen = Screen::requests(MOST);
+    screen.look(upload.as_bytes());
+    assert!(screen.stay(), "answered before the end of the request");
+    assert_eq!(screen.look(b"ab\0").fault, Some(Fault::Control));
 }
 
 #[test]
@@ -318,7 +323,7 @@ fn an_answer_that_has_one_meaning_passes_with_those_before_it() {
     let mut screen = Screen::responses(MOST);
     screen.ask(true);
     assert_eq!(screen.look(head.as_bytes()).fault, None);
-    assert!(screen.is_between());
+    assert!(screen.is_whole());
     assert_eq!(screen.look(b"x").fault, Some(Fault::Unasked));
 }
 

@@ -59,18 +59,26 @@ fn target(
     host: Option<&[u8]>,
     default_port: u16,
 ) -> Result<Option<Target>, Sniffed> {
-    let authority = match (request.authority, host) {
-        (_, None) if !request.version_1_0 => {
-            return Err(Sniffed::Malformed("the request has no Host"));
-        }
-        (Some(authority), _) => authority,
-        (None, Some(host)) => host,
-        (None, None) => return Ok(None),
+    let parse = |authority| {
+        let text =
+            std::str::from_utf8(authority).map_err(|_| Sniffed::Host(HostError::Character))?;
+        Target::parse(text, Some(default_port)).map_err(Sniffed::Host)
     };
-    let text = std::str::from_utf8(authority).map_err(|_| Sniffed::Host(HostError::Character))?;
-    Target::parse(text, Some(default_port))
-        .map(Some)
-        .map_err(Sniffed::Host)
+    match (request.authority, host) {
+        (_, None) if !request.version_1_0 => Err(Sniffed::Malformed("the request has no Host")),
+        (None, None) => Ok(None),
+        (Some(only), None) | (None, Some(only)) => parse(only).map(Some),
+        (Some(authority), Some(host)) => {
+            // The bytes go on as they came, so that the origin could choose the other one.
+            let target = parse(authority)?;
+            if parse(host)? != target {
+                return Err(Sniffed::Malformed(
+                    "the target and Host of the request are not the same host",
+                ));
+            }
+            Ok(Some(target))
+        }
+    }
 }
 
 /// The lines of a head, without their ends.
@@ -109,7 +117,7 @@ fn plausible(start: &[u8]) -> Sniffed {
 
 /// What the request line says.
 struct Request<'a> {
-    /// The authority of an absolute-form target, which wins over Host (RFC 9112 section 3.2.2).
+    /// The authority of an absolute-form target (RFC 9112 section 3.2.2).
     authority: Option<&'a [u8]>,
     /// HTTP/1.0, which need not have Host.
     version_1_0: bool,
@@ -218,7 +226,7 @@ mod tests {
     fn every_prefix_of_a_head_needs_more() {
         for head in [
             "GET / HTTP/1.1\r\nHost: a.example\r\nAccept: */*\r\n\r\n",
-            "\r\nPUT http://a.example/x HTTP/1.1\r\nX: y\r\nhost:b.example\r\n\r\n",
+            "\r\nPUT http://a.example/x HTTP/1.1\r\nX: y\r\nhost:a.example:80\r\n\r\n",
             "GET / HTTP/1.1\nHost: a.example\n\n",
         ] {
             let bytes = head.as_bytes();
@@ -245,7 +253,7 @@ mod tests {
                 "a.example:80",
             ),
             (
-                "GET HTTP://b.example:81?x HTTP/1.1\r\nHost: a.example\r\n\r\n",
+                "GET HTTP://b.example:81?x HTTP/1.1\r\nHost: B.example:81\r\n\r\n",
                 "b.example:81",
             ),
             ("GET http://b.example HTTP/1.0\r\n\r\n", "b.example:80"),
@@ -265,6 +273,8 @@ mod tests {
         for head in [
             "GET / HTTP/1.1\r\n\r\n",
             "GET http://a.example/ HTTP/1.1\r\n\r\n",
+            "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n",
+            "GET http://a.example/ HTTP/1.1\r\nHost: a.example:81\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a.example\r\nhost: a.example\r\n\r\n",
             "GET / HTTP/1.1\r\nHost : a.example\r\n\r\n",

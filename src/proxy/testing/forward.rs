@@ -180,7 +180,9 @@ async fn what_is_no_request_is_explained_and_counted() {
             "{answer}"
         );
         assert!(
-            answer.contains("\r\nProxy-Status: sekisho; error=http_request_error\r\n"),
+            answer
+                .to_ascii_lowercase()
+                .contains("\r\nproxy-status: sekisho; error=http_request_error\r\n"),
             "{answer}"
         );
         assert!(answer.contains(text), "{answer}");
