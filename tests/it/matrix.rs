@@ -9,8 +9,8 @@ use std::time::Duration;
 use hickory_proto::rr::RecordType;
 
 use crate::support::{
-    Gate, Origin, PATIENCE, QuicClient, QuicOrigin, Reach, Reply, Response, Service, Setup,
-    Upstream, a, aaaa, clock, connect, has_ipv6, read_response, request, socks_associate,
+    Gate, H2Client, Origin, PATIENCE, QuicClient, QuicOrigin, Reach, Reply, Response, Service,
+    Setup, Upstream, a, aaaa, clock, connect, has_ipv6, read_response, request, socks_associate,
     socks_datagram, socks_tunnel, tls_get, tunnel,
 };
 
@@ -22,6 +22,8 @@ const HOST: &str = "www.origin.example";
 enum Inbound {
     Connect,
     Forward,
+    ConnectH2,
+    ForwardH2,
     Socks5,
     Socks5Udp,
     Tls,
@@ -118,7 +120,12 @@ fn cell(inbound: Inbound, fault: Fault) {
         Inbound::Quic => return quic_cell(fault),
         Inbound::Socks5Udp => return cell_of_datagrams(fault),
         Inbound::Tls => Service::Tls,
-        Inbound::Connect | Inbound::Forward | Inbound::Socks5 | Inbound::Http => Service::Http,
+        Inbound::Connect
+        | Inbound::Forward
+        | Inbound::ConnectH2
+        | Inbound::ForwardH2
+        | Inbound::Socks5
+        | Inbound::Http => Service::Http,
     };
     let origin = Origin::reached(service, Reach::Serves, fault.reach_of_ipv6());
     let upstream = Upstream::start();
@@ -254,6 +261,21 @@ fn visit(inbound: Inbound, gate: &Gate, port: u16) -> Option<Response> {
             let head = format!("GET http://{HOST}:{port}/ HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n");
             request(gate.addr("http"), head.as_bytes())
         }
+        Inbound::ConnectH2 => {
+            let client = H2Client::connect(gate.addr("http"));
+            let (mut stream, response) = client.tunnel(&format!("{HOST}:{port}"));
+            if response.status != 200 {
+                let body = client.rest(&mut stream).unwrap();
+                return Some(Response { body, ..response });
+            }
+            let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+            client.say(&mut stream, head.as_bytes(), false).unwrap();
+            read_response(&mut client.rest(&mut stream).unwrap().as_slice())
+        }
+        Inbound::ForwardH2 => {
+            let client = H2Client::connect(gate.addr("http"));
+            Some(client.get(&format!("http://{HOST}:{port}/")))
+        }
         Inbound::Socks5 => match socks_tunnel(gate.addr("socks"), HOST, port) {
             Ok(mut stream) => {
                 let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
@@ -276,7 +298,7 @@ fn visit(inbound: Inbound, gate: &Gate, port: u16) -> Option<Response> {
 
 fn assert_unresolved(inbound: Inbound, response: Option<Response>) {
     match inbound {
-        Inbound::Connect | Inbound::Forward => {
+        Inbound::Connect | Inbound::Forward | Inbound::ConnectH2 | Inbound::ForwardH2 => {
             let response = response.expect("the gate says why");
             assert_eq!(response.status, 502, "{}", response.text());
             let why = response.header("proxy-status").expect("Proxy-Status");
@@ -342,6 +364,8 @@ macro_rules! matrix {
 matrix! {
     connect_tunnel: Connect,
     forward_request: Forward,
+    connect_tunnel_h2: ConnectH2,
+    forward_request_h2: ForwardH2,
     socks5: Socks5,
     socks5_udp: Socks5Udp,
     transparent_tls: Tls,
