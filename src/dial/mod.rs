@@ -10,6 +10,7 @@ pub mod health;
 pub mod history;
 mod memory;
 mod names;
+mod order;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -374,9 +375,10 @@ impl Rules {
         Vec::new()
     }
 
-    /// Gives the addresses of a family to a race, those that failed lately last.
+    /// Gives the addresses of a family to a race, by their precedence, and those that failed lately last.
     fn enter(&self, race: &mut Race, over: Over, family: Family, mut addresses: Vec<IpAddr>) {
         let time = now().into_std();
+        order::by_precedence(&mut addresses);
         if self.memory.sort(over, &mut addresses, time) {
             race.doubt(family);
         }

@@ -363,6 +363,15 @@ async fn each_policy_of_families_has_its_first_and_leaves_out_what_it_does_not_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_transition_mechanism_is_tried_after_what_is_native() {
+    let mut names = both();
+    names.aaaa.1 = Ok(vec!["2002:808:808::1".parse().unwrap(), six()]);
+    let net = Net::default().with(six(), 9, None);
+    assert_eq!(reach(&names, &net).await.unwrap().stream, six());
+    assert_eq!(*net.tried.lock().unwrap(), [six()]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_address_of_a_family_that_the_rule_leaves_out_is_refused() {
     let net = Net::default().with(four(), 1, None);
     let literal = Target::new(four(), 443);
