@@ -68,24 +68,22 @@ impl Guard {
 
     /// Whether a session may go to the address: `egress.deny` closes, then `egress.allow` opens, then the rest closes.
     ///
-    /// The IPv4 address inside a NAT64 or 6to4 address is judged too, except by `egress.allow`: opening an IPv4
-    /// network does not open the ways around it.
+    /// The IPv4 addresses that an IPv6 address carries (NAT64, 6to4, Teredo, IPv4-compatible) are judged too. Opening an
+    /// IPv4 network by `egress.allow` does not open the ways around it; and opening the network of such a way opens only
+    /// what it leads to and is open itself.
     ///
     /// # Errors
     ///
     /// [`Refusal`] says why it may not.
     pub fn check(&self, address: IpAddr, near: &Near) -> Result<(), Refusal> {
         let address = address.to_canonical();
-        let inner = match address {
-            IpAddr::V6(v6) => embedded_v4(v6).map(IpAddr::V4),
-            IpAddr::V4(_) => None,
-        };
-        let any = |hits: &dyn Fn(IpAddr) -> bool| hits(address) || inner.is_some_and(hits);
+        let inner = || carried(address);
+        let any = |hits: &dyn Fn(IpAddr) -> bool| hits(address) || inner().any(hits);
         if any(&|address| self.deny.contains(address)) {
             return Err(Refusal::Denied);
         }
         if self.allow.contains(address) {
-            return Ok(());
+            return inner().try_for_each(|address| self.check(address, near));
         }
         if any(&|address| address == self.lan_address || near.interfaces.owns(address)) {
             return Err(Refusal::Own);
@@ -135,6 +133,15 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// The IPv4 addresses inside an IPv6 address.
+fn carried(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let v6 = match address {
+        IpAddr::V6(v6) => Some(v6),
+        IpAddr::V4(_) => None,
+    };
+    v6.into_iter().flat_map(embedded_v4).map(IpAddr::V4)
 }
 
 /// What is around the gate at one moment.
@@ -318,6 +325,54 @@ mod tests {
         ] {
             assert_eq!(check(&guard, address), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn every_way_to_carry_ipv4_is_closed_and_opened_only_to_what_is_open() {
+        let closed = guard(&[], &["203.0.113.0/24"]);
+        for (address, expected) in [
+            // 6to4 is open by itself.
+            ("2002:808:808::1", Ok(())),
+            ("2002:c000:209::1", Err(Refusal::Lan)),
+            ("2002:a00:1::1", Err(Refusal::Special("private"))),
+            ("2002:cb00:7101::1", Err(Refusal::Denied)),
+            // Teredo, by its client (turned over) and by its server; it is closed by itself.
+            ("2001:0:808:808::3fff:fdf6", Err(Refusal::Lan)),
+            ("2001:0:c000:209::f7f7:f7f7", Err(Refusal::Lan)),
+            ("2001:0:808:808::34ff:8efe", Err(Refusal::Denied)),
+            ("2001:0:808:808::f7f7:f7f7", Err(Refusal::Special("Teredo"))),
+            ("::192.0.2.9", Err(Refusal::Lan)),
+            ("::8.8.8.8", Err(Refusal::Special("IPv4-compatible"))),
+            ("::ffff:203.0.113.1", Err(Refusal::Denied)),
+            ("64:ff9b:1::192.0.2.9", Err(Refusal::Lan)),
+            ("64:ff9b:1:c000:2:900::", Err(Refusal::Lan)),
+            ("64:ff9b:1::203.0.113.1", Err(Refusal::Denied)),
+            (
+                "64:ff9b:1::8.8.8.8",
+                Err(Refusal::Special("local-use NAT64")),
+            ),
+        ] {
+            assert_eq!(check(&closed, address), expected, "{address}");
+        }
+        let open = guard(&["64:ff9b::/32", "2001::/32", "::/96", "10.0.0.0/8"], &[]);
+        for (address, expected) in [
+            ("64:ff9b:1::8.8.8.8", Ok(())),
+            ("64:ff9b:1::192.0.2.9", Err(Refusal::Lan)),
+            ("64:ff9b:1::198.51.100.7", Err(Refusal::Own)),
+            (
+                "64:ff9b:1::169.254.169.254",
+                Err(Refusal::Special("link-local")),
+            ),
+            ("64:ff9b:1::10.0.0.1", Ok(())),
+            ("2001:0:808:808::f7f7:f7f7", Ok(())),
+            ("2001:0:808:808::3fff:fdf6", Err(Refusal::Lan)),
+            ("::192.0.2.9", Err(Refusal::Lan)),
+        ] {
+            assert_eq!(check(&open, address), expected, "{address}");
+        }
+        // What the admin named himself may be anywhere.
+        let opened = guard(&[], &[]).opened();
+        assert_eq!(check(&opened, "64:ff9b::192.0.2.9"), Ok(()));
     }
 
     #[test]

@@ -56,16 +56,19 @@ impl Reach {
 
     /// In the order of the egress guard: `egress.deny` closes, `egress.allow` opens, the rest closes.
     fn reaches(&self, address: IpAddr) -> bool {
-        let inner = match address {
-            IpAddr::V6(v6) => embedded_v4(v6).map(IpAddr::V4),
-            IpAddr::V4(_) => None,
+        let inner: Vec<IpAddr> = match address {
+            IpAddr::V6(v6) => embedded_v4(v6).map(IpAddr::V4).collect(),
+            IpAddr::V4(_) => Vec::new(),
         };
-        let within = |list: &Acl| {
-            list.contains(address) || inner.is_some_and(|address| list.contains(address))
-        };
-        !within(&self.deny)
-            && (self.allow.contains(address)
-                || !within(&self.lan) && special_purpose(address).is_none())
+        let within =
+            |list: &Acl| list.contains(address) || inner.iter().any(|one| list.contains(*one));
+        if within(&self.deny) {
+            return false;
+        }
+        if self.allow.contains(address) {
+            return inner.iter().all(|one| self.reaches(*one));
+        }
+        !within(&self.lan) && special_purpose(address).is_none()
     }
 }
 

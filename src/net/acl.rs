@@ -34,11 +34,11 @@ impl Acl {
 
 /// Why an address is never a place on the public internet (the registries of RFC 6890), or `None` where it may be one.
 ///
-/// An IPv6 address that carries an IPv4 one (mapped, NAT64 of RFC 6052, 6to4 of RFC 3056) is judged by that too.
+/// An IPv6 address that carries IPv4 ones ([`embedded_v4`]) is judged by those too.
 pub fn special_purpose(address: IpAddr) -> Option<&'static str> {
     match address.to_canonical() {
         IpAddr::V4(v4) => special_v4(v4),
-        IpAddr::V6(v6) => special_v6(v6).or_else(|| embedded_v4(v6).and_then(special_v4)),
+        IpAddr::V6(v6) => special_v6(v6).or_else(|| embedded_v4(v6).find_map(special_v4)),
     }
 }
 
@@ -78,16 +78,40 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address inside a NAT64 (64:ff9b::/96) or 6to4 (2002::/16) address.
-pub fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 addresses that an IPv6 address leads to, or may lead to:
+///
+/// - NAT64 (RFC 6052), by 64:ff9b::/96, and by 64:ff9b:1::/48 (RFC 8215), where each length of prefix has its own place;
+/// - 6to4 (RFC 3056), 2002::/16;
+/// - Teredo (RFC 4380), 2001::/32: the client, whose bits are turned over, and its server;
+/// - IPv4-compatible (RFC 4291 section 2.5.5.1), ::/96.
+///
+/// IPv4-mapped addresses are IPv4 addresses: make them canonical first.
+pub fn embedded_v4(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let bytes = address.octets();
-    match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
-            Some(Ipv4Addr::new(bytes[12], bytes[13], bytes[14], bytes[15]))
+    let at = |places: [usize; 4]| {
+        places
+            .map(|place| bytes.get(place).copied().unwrap_or(0))
+            .into()
+    };
+    let last = || Some(at([12, 13, 14, 15]));
+    let found: [Option<Ipv4Addr>; 3] = match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => [last(), None, None],
+        // RFC 6052 section 2.2: after the address there are only zeros.
+        [0x64, 0xff9b, 1, .., 0] => {
+            let real = |address: Ipv4Addr| (address.octets()[0] != 0).then_some(address);
+            let short = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12]];
+            short.map(|places| real(at(places)))
         }
-        [0x2002, ..] => Some(Ipv4Addr::new(bytes[2], bytes[3], bytes[4], bytes[5])),
-        _ => None,
-    }
+        [0x64, 0xff9b, 1, ..] => [last(), None, None],
+        [0x2002, ..] => [Some(at([2, 3, 4, 5])), None, None],
+        [0x2001, 0, ..] => {
+            let client = !u32::from(at([12, 13, 14, 15]));
+            [Some(client.into()), Some(at([4, 5, 6, 7])), None]
+        }
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => [last(), None, None],
+        _ => [None; 3],
+    };
+    found.into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -102,6 +126,42 @@ mod tests {
         assert!(!acl.contains("192.168.2.9".parse().unwrap()));
         assert!(!acl.contains("2001:db8::1".parse().unwrap()));
         assert!(!Acl::default().contains("192.168.1.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn every_way_to_carry_ipv4_is_seen_through() {
+        let found = |text: &str| -> Vec<String> {
+            let carried = embedded_v4(text.parse().unwrap());
+            carried.map(|address| address.to_string()).collect()
+        };
+        for (text, carried) in [
+            ("64:ff9b::192.0.2.33", vec!["192.0.2.33"]),
+            ("2002:c000:221::1", vec!["192.0.2.33"]),
+            // The example of RFC 4380 section 4.
+            (
+                "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+                vec!["192.0.2.45", "65.54.227.120"],
+            ),
+            ("::192.0.2.33", vec!["192.0.2.33"]),
+            // The table of RFC 6052 section 2.4, below the prefix of RFC 8215.
+            ("64:ff9b:1:c000:2:2100::", vec!["192.0.2.33"]),
+            ("64:ff9b:1:0:c0:2:2100:0", vec!["192.0.2.33"]),
+            ("64:ff9b:1::192.0.2.33", vec!["192.0.2.33"]),
+            ("2001:db8::1", vec![]),
+            ("::", vec![]),
+            ("::1", vec![]),
+        ] {
+            assert!(
+                carried
+                    .iter()
+                    .all(|one| found(text).contains(&(*one).to_owned())),
+                "{text}: {:?}",
+                found(text)
+            );
+            assert_eq!(carried.is_empty(), found(text).is_empty(), "{text}");
+        }
+        // The shorter prefix of two that fit is not known: both are judged.
+        assert!(found("64:ff9b:1:12c0:0:221::").contains(&"192.0.2.33".to_owned()));
     }
 
     #[test]

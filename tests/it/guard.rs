@@ -1,9 +1,11 @@
 //! The egress guard: no client reaches the LAN, the gate itself or its admin port through the gate.
 
 use std::io::{Read as _, Write as _};
+use std::net::UdpSocket;
 
 use crate::support::{
-    Gate, Origin, Service, Setup, Upstream, client_hello, connect, request, tunnel,
+    Gate, Origin, QuicClient, Service, Setup, Upstream, client_hello, connect, request,
+    socks_associate, socks_datagram, tunnel,
 };
 
 fn assert_prohibited(gate: &Gate, target: &str) {
@@ -131,4 +133,58 @@ fn a_local_name_is_judged_by_its_zone_and_not_asked_for_outside() {
     let (_, response) = tunnel(gate.addr("http"), "nobody.home.arpa:80");
     assert_eq!(response.status, 502);
     assert_eq!(upstream.seen().len(), 0, "{:?}", upstream.seen());
+}
+
+/// Addresses that are closed, each in another disguise.
+const DISGUISED: &[&str] = &[
+    "127.0.0.1",
+    "::1",
+    "64:ff9b::127.0.0.1",
+    "64:ff9b:1::127.0.0.1",
+    "2002:7f00:1::1",
+    "2001:0:7f00:1::1",
+    "2001:0:808:808::80ff:fffe",
+    "::127.0.0.1",
+    "fd00::1",
+    "192.168.1.1",
+];
+
+#[test]
+fn no_datagram_of_socks_goes_to_a_closed_address() {
+    let upstream = Upstream::start();
+    upstream.addresses("lan.origin.example", &["127.0.0.1", "::1"]);
+    let origin = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = origin.local_addr().unwrap().port();
+    let gate = Gate::start(&Setup::guarded(&upstream));
+    let (_stream, relay) = socks_associate(gate.addr("socks"));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for host in DISGUISED {
+        let datagram = socks_datagram(host, port, b"let me in");
+        client.send_to(&datagram, relay).unwrap();
+    }
+    let refused = "sekisho_udp_dropped_total{reason=\"refused\"}";
+    gate.wait_for_metric(refused, DISGUISED.len() as f64);
+    let named = socks_datagram("lan.origin.example", port, b"let me in");
+    client.send_to(&named, relay).unwrap();
+    gate.wait_for_metric("sekisho_udp_dropped_total{reason=\"unresolved\"}", 1.0);
+    origin.set_nonblocking(true).unwrap();
+    assert!(origin.recv_from(&mut [0; 100]).is_err());
+}
+
+#[test]
+fn no_flow_of_quic_goes_to_a_closed_address() {
+    let upstream = Upstream::start();
+    let origin = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = origin.local_addr().unwrap().port().to_string();
+    let setup = Setup::guarded(&upstream).set("proxy.quic-origin-port", &port);
+    let gate = Gate::start(&setup);
+    for (place, address) in DISGUISED.iter().enumerate() {
+        let host = format!("n{place}.origin.example");
+        upstream.addresses(&host, &[address]);
+        let refused = QuicClient::new().connect(gate.addr("quic"), &host);
+        assert!(refused.is_err(), "{address}");
+        gate.wait_for_log(&format!("{host}:{port} is closed to clients"));
+    }
+    origin.set_nonblocking(true).unwrap();
+    assert!(origin.recv_from(&mut [0; 2000]).is_err());
 }
