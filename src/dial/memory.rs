@@ -190,3 +190,86 @@ async fn probe(rules: &Rules, address: SocketAddr) {
         memory.tell(change);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::super::tests::rules;
+    use super::*;
+
+    /// Dialers that know one destination of IPv4, and that this family is silent.
+    fn ill(allow: &[&str], known: SocketAddr) -> Arc<Rules> {
+        let rules = Arc::new(rules(allow));
+        let memory = &rules.memory;
+        memory.health().worked(known);
+        for site in 1..=3 {
+            let failed = SocketAddr::from(([203, 0, site, 1], 443));
+            let change = memory.health().failed(failed, now().into_std());
+            memory.tell(change);
+        }
+        assert!(is_ill(&rules));
+        rules
+    }
+
+    fn is_ill(rules: &Rules) -> bool {
+        rules.memory.health().state(Family::V4) == State::Silent
+    }
+
+    /// Watches until IPv4 is well; whether it is, after a minute.
+    async fn recovers(rules: &Arc<Rules>) -> bool {
+        let well = async {
+            while is_ill(rules) {
+                sleep(PROBE_EVERY / 4).await;
+            }
+        };
+        tokio::select! {
+            () = watch(Arc::clone(rules)) => unreachable!("it never ends by itself"),
+            well = timeout(Duration::from_secs(60), well) => well.is_ok(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ill_family_is_probed_on_a_known_destination_until_that_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let rules = ill(&["127.0.0.0/8"], listener.local_addr().unwrap());
+        rules
+            .memory
+            .history()
+            .failed(Over::Tcp, IpAddr::from([203, 0, 1, 1]), now().into_std());
+        assert!(recovers(&rules).await);
+        assert!(rules.metrics.family_probes.get() >= 1);
+        let gauge = rules.metrics.family_ill.get_or_create(&Family::V4.into());
+        assert_eq!(gauge.get(), 0);
+        let mut site = [IpAddr::from([203, 0, 1, 1])];
+        let doubted = rules.memory.sort(Over::Tcp, &mut site, now().into_std());
+        assert!(!doubted, "what failed meanwhile is forgotten");
+        // One that is well is not probed.
+        let probes = rules.metrics.family_probes.get();
+        timeout(Duration::from_secs(60), watch(Arc::clone(&rules)))
+            .await
+            .unwrap_err();
+        assert_eq!(rules.metrics.family_probes.get(), probes);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_port_is_an_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = listener.local_addr().unwrap();
+        drop(listener);
+        assert!(recovers(&ill(&["127.0.0.0/8"], closed)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_that_the_guard_closes_is_probed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let rules = ill(&[], listener.local_addr().unwrap());
+        // They take the places of those that failed on the internet.
+        for host in 1..=4 {
+            let closed = SocketAddr::from(([127, 0, 0, host], 9));
+            rules.memory.health().failed(closed, now().into_std());
+        }
+        assert!(!recovers(&rules).await);
+        assert_eq!(rules.metrics.family_probes.get(), 0);
+    }
+}
