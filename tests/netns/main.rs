@@ -27,6 +27,7 @@ mod gateway;
 mod guard;
 mod hints;
 mod home;
+mod ill;
 mod internet;
 mod leases;
 mod libc;
