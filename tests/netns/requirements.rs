@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
 use crate::home::Home;
+use crate::own_origin::packages;
 
 /// A program, and the Debian package that brings it.
 const TOOLS: &[(&str, &str)] = &[
@@ -76,6 +77,24 @@ pub(crate) fn home_if(tools: &[&str]) -> Option<Home> {
         return None;
     }
     home()
+}
+
+/// Whether `.ci/run` has installed the packages that scripts of a language need; said on stderr where it has not.
+///
+/// # Panics
+///
+/// When `SEKISHO_NETNS=require` and Python's are missing. Node is not installed for one test.
+pub(crate) fn installed_packages(language: &str) -> bool {
+    let there = packages(language).is_dir();
+    if !there {
+        let missing = format!("the {language} packages that `.ci/run` installs");
+        assert!(
+            language != "python" || !required(),
+            "the namespace tests need {missing}"
+        );
+        skip(&missing);
+    }
+    there
 }
 
 fn required() -> bool {

@@ -74,7 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/git/"):
             return self.git()
         if self.path.startswith("/stream/"):
-            mebibytes = int(self.path.rsplit("/", 1)[1])
+            mebibytes = int(self.path.partition("?")[0].rsplit("/", 1)[1])
             self.send_response(200)
             self.send_header("content-length", str(mebibytes << 20))
             self.end_headers()
