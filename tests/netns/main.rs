@@ -22,6 +22,7 @@ mod downloads;
 mod egress;
 mod encrypted;
 mod fetchers;
+mod firefox;
 mod gate;
 mod gateway;
 mod guard;
