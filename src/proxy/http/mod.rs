@@ -228,7 +228,8 @@ impl Connection {
             return connect::answer(self, request).await;
         }
         match request.uri().scheme_str() {
-            Some("http") => forward::answer(self, request).await,
+            // aiohttp names a WebSocket by its own scheme; what it asks for is an upgrade like any other (RFC 6455 section 4.1).
+            Some("http" | "ws") => forward::answer(self, request).await,
             Some(scheme) => self.refuse(
                 Kind::BadRequest,
                 format!("{scheme}:// needs a tunnel; use CONNECT"),
