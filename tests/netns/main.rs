@@ -18,6 +18,7 @@ mod bare;
 mod browser;
 mod chromium;
 mod client;
+mod conversations;
 mod downloads;
 mod egress;
 mod encrypted;
