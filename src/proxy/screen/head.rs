@@ -67,7 +67,9 @@ pub fn request(head: &[u8]) -> Result<Framing, Fault> {
     if target.len() > LONGEST_TARGET {
         return Err(Fault::TooLong);
     }
-    if std::str::from_utf8(target).is_err() || http::Uri::try_from(target).is_err() {
+    // Of a fragment, which goes no further, `Uri` reads nothing.
+    let is_text = std::str::from_utf8(target).is_ok() && !target.contains(&b'\t');
+    if !is_text || http::Uri::try_from(target).is_err() {
         return Err(Fault::Target);
     }
     let fields = Fields::read(fields)?;

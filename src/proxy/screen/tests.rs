@@ -176,6 +176,10 @@ fn a_first_line_or_a_host_that_is_none_is_a_fault() {
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Fault::Version),
         ("GET http:// HTTP/1.1\r\nHost: a\r\n\r\n", Fault::Target),
         (
+            "GET http://a#\tb HTTP/1.1\r\nHost: a\r\n\r\n",
+            Fault::Target,
+        ),
+        (
             "GET http://[::1/ HTTP/1.1\r\nHost: a\r\n\r\n",
             Fault::Target,
         ),
