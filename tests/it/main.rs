@@ -47,6 +47,7 @@ mod reload;
 mod reload_storm;
 mod smuggling;
 mod socks;
+mod streaming;
 mod tls;
 mod upgrade;
 mod via;

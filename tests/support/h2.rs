@@ -1,6 +1,7 @@
 //! A client of HTTP/2 without TLS, as one that knows the proxy speaks to it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -127,6 +128,27 @@ impl H2Client {
             stream.send.send_data(Bytes::new(), true).ok()?;
         }
         Some(())
+    }
+
+    /// Sends the bytes, where the gate makes room for all of them in this time.
+    pub(crate) fn offer(&self, stream: &mut H2Stream, bytes: &[u8], patience: Duration) -> bool {
+        stream.send.reserve_capacity(bytes.len());
+        let roomy = self.runtime.block_on(async {
+            let room = async {
+                while stream.send.capacity() < bytes.len() {
+                    std::future::poll_fn(|cx| stream.send.poll_capacity(cx))
+                        .await?
+                        .ok()?;
+                }
+                Some(())
+            };
+            tokio::time::timeout(patience, room).await
+        });
+        if roomy.ok().flatten().is_none() {
+            return false;
+        }
+        let piece = Bytes::copy_from_slice(bytes);
+        stream.send.send_data(piece, false).is_ok()
     }
 
     /// Sends trailers, and with them the end.
