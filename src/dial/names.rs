@@ -37,6 +37,14 @@ pub struct Names {
 }
 
 impl Addresses for Names {
+    fn known(&self, name: &Name, family: Family) -> Option<Vec<IpAddr>> {
+        match self.local.look_up(name, family) {
+            Some(LocalName::Addresses(addresses)) => Some(addresses),
+            Some(LocalName::Alias(outside)) => self.resolver.known_addresses(&outside, family),
+            None => self.resolver.known_addresses(name, family),
+        }
+    }
+
     async fn addresses(&self, name: &Name, family: Family) -> Result<Vec<IpAddr>, ResolveError> {
         match self.local.look_up(name, family) {
             Some(LocalName::Addresses(addresses)) => Ok(addresses),

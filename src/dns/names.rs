@@ -43,21 +43,18 @@ impl OwnNames {
     /// What is known of a name; `None` where it is not ours. A name of one label stands for that name in the local
     /// domain, and is never one outside.
     pub fn look_up(&self, name: &Name, family: Family) -> Option<OwnName> {
-        let qualified = match name.num_labels() {
-            1 => name.clone().append_domain(&self.domain).ok()?,
-            _ => name.clone(),
-        };
+        if name.num_labels() != 1 {
+            return self.answer(name, family).map(addresses);
+        }
+        let qualified = name.clone().append_domain(&self.domain).ok()?;
         let known = self
             .answer(name, family)
             .or_else(|| self.answer(&qualified, family));
-        match known {
-            Some(answer) => Some(addresses(answer)),
-            None if name.num_labels() == 1 && self.forwarded.holds(&qualified) => {
-                Some(OwnName::Alias(qualified))
-            }
-            None if name.num_labels() == 1 => Some(OwnName::Addresses(Vec::new())),
-            None => None,
-        }
+        Some(match known {
+            Some(answer) => addresses(answer),
+            None if self.forwarded.holds(&qualified) => OwnName::Alias(qualified),
+            None => OwnName::Addresses(Vec::new()),
+        })
     }
 
     /// Whether a name of ours is the gate.

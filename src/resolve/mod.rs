@@ -312,40 +312,45 @@ impl Resolver {
         name: &Name,
         family: Family,
     ) -> Result<Vec<IpAddr>, ResolveError> {
-        let mut question = Question {
-            name: name.clone(),
-            record_type: match family {
-                Family::V4 => RecordType::A,
-                Family::V6 => RecordType::AAAA,
-            },
-            dnssec_ok: false,
-            checking_disabled: false,
-        };
-        question.name.set_fqdn(true);
+        let mut question = address_question(name, family);
         let mut seen = Vec::new();
         for _ in 0..=MAX_HOPS {
-            let answer = self.lookup(&question).await?;
-            let end = chain_end(&question, &answer.answers);
-            let mut addresses = Vec::new();
-            for record in &answer.answers {
-                if let Some(address) = record.data.ip_addr()
-                    && record.name == *end
-                    && Family::of(address) == family
-                    && !addresses.contains(&address)
-                {
-                    addresses.push(address);
+            let answer = match self.fresh(&question) {
+                Some(answer) => answer,
+                None => Arc::new(self.lookup(&question).await?),
+            };
+            match addresses_in(&question, &answer, family) {
+                Told::Addresses(addresses) => return Ok(addresses),
+                Told::LeadsTo(end) => {
+                    if end == question.name || seen.contains(&end) {
+                        return Ok(Vec::new());
+                    }
+                    seen.push(std::mem::replace(&mut question.name, end));
                 }
             }
-            let complete = !addresses.is_empty()
-                || answer.rcode != ResponseCode::NoError
-                || negative_soa(&question, &answer).is_some();
-            let end = end.clone();
-            if complete || end == question.name || seen.contains(&end) {
-                return Ok(addresses);
-            }
-            seen.push(std::mem::replace(&mut question.name, end));
         }
         Ok(Vec::new())
+    }
+
+    /// As [`Self::addresses`], as far as the cache knows; `None` where somebody has to be asked.
+    pub fn known_addresses(&self, name: &Name, family: Family) -> Option<Vec<IpAddr>> {
+        let question = address_question(name, family);
+        let answer = self.fresh(&question)?;
+        match addresses_in(&question, &answer, family) {
+            Told::Addresses(addresses) => Some(addresses),
+            Told::LeadsTo(_) => None,
+        }
+    }
+
+    /// The answer in the cache, where it holds, with the TTLs with which it came.
+    fn fresh(&self, question: &Question) -> Option<Arc<Answer>> {
+        let question = self.as_cached(question);
+        let (answer, refresh) = self.cache.load().fresh(&question, now())?;
+        self.metrics.cache_hits.inc();
+        if refresh {
+            self.prefetch(&question);
+        }
+        Some(answer)
     }
 
     /// Asks upstream and keeps what it said. Runs on its own, whoever waits for it.
@@ -402,6 +407,50 @@ impl Resolver {
             }
             Ok(answer)
         }
+    }
+}
+
+/// What an answer says of the addresses of one family.
+enum Told {
+    /// These, or that there are none.
+    Addresses(Vec<IpAddr>),
+    /// Its chain of CNAMEs ends at a name of which it says nothing.
+    LeadsTo(Name),
+}
+
+fn address_question(name: &Name, family: Family) -> Question {
+    let mut question = Question {
+        name: name.clone(),
+        record_type: match family {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        },
+        dnssec_ok: false,
+        checking_disabled: false,
+    };
+    question.name.set_fqdn(true);
+    question
+}
+
+fn addresses_in(question: &Question, answer: &Answer, family: Family) -> Told {
+    let end = chain_end(question, &answer.answers);
+    let mut addresses = Vec::new();
+    for record in &answer.answers {
+        if let Some(address) = record.data.ip_addr()
+            && record.name == *end
+            && Family::of(address) == family
+            && !addresses.contains(&address)
+        {
+            addresses.push(address);
+        }
+    }
+    let complete = !addresses.is_empty()
+        || answer.rcode != ResponseCode::NoError
+        || negative_soa(question, answer).is_some();
+    if complete {
+        Told::Addresses(addresses)
+    } else {
+        Told::LeadsTo(end.clone())
     }
 }
 

@@ -647,6 +647,14 @@ async fn addresses_follow_cnames_within_and_beyond_an_answer() {
         let got = resolver.addresses(&name(text), Family::V4).await;
         assert_eq!(got.unwrap(), expected, "{text}");
     }
+    let known = |text| resolver.known_addresses(&name(text), Family::V4);
+    assert_eq!(known("WWW.example").as_deref(), Some(&expected[..]));
+    assert_eq!(
+        known("far.example."),
+        None,
+        "its chain leads out of the answer"
+    );
+    assert_eq!(known("never-asked.example."), None);
     let got = resolver.addresses(&name("loop.example."), Family::V4).await;
     assert_eq!(got, Ok(vec![]));
     let before = server.count(Transport::Udp);

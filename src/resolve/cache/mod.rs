@@ -154,6 +154,17 @@ impl Cache {
         }
     }
 
+    /// The answer to this very question, if it holds, with the TTLs with which it was put in, and whether to ask for it
+    /// again (as [`Found::Fresh`]): for who does not care for TTLs, so that nothing is copied.
+    pub fn fresh(&self, question: &Question, now: Instant) -> Option<(Arc<Answer>, bool)> {
+        match self.look(question, self.bounds.prefetch, now)? {
+            Seen::Fresh {
+                answer, refresh, ..
+            } => Some((answer, refresh)),
+            Seen::Expired(_) => None,
+        }
+    }
+
     /// The answer to this very question, if it holds: its TTLs reduced by the time it has been here, without records
     /// beside the answer itself whose own time is over.
     pub fn get(&self, question: &Question, now: Instant) -> Option<Answer> {
