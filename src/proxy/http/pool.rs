@@ -37,7 +37,7 @@ const POOL_IDLE: Duration = Duration::from_secs(90);
 const POOL_LOOK: Duration = Duration::from_secs(5);
 
 /// How many connections rest for one origin.
-const POOL_PER_ORIGIN: usize = 8;
+const POOL_PER_ORIGIN: usize = 32;
 
 /// How many connections rest.
 const POOL_TOTAL: usize = 1_024;
