@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::net::Target;
+use crate::config::Families;
+use crate::net::{Family, Host, Target};
 use crate::resolve::ResolveError;
 use crate::telemetry::Side;
 
@@ -26,6 +27,15 @@ pub enum DialError {
         address: IpAddr,
         /// The rule that refused it.
         why: Refusal,
+    },
+    /// The rule of the session leaves out the family of the address that was asked for; or the servers answered, and
+    /// the name has no address of the family that the rule leaves over.
+    #[error("{target} {}, and its rule says `families = \"{}\"`", lack(target, *families), families.as_str())]
+    LeftOut {
+        /// What was asked for.
+        target: Target,
+        /// `families` of the rule.
+        families: Families,
     },
     /// The servers answered, and the name has no address of either family.
     #[error("{target} has no address")]
@@ -84,6 +94,8 @@ pub enum DialError {
 pub enum DialErrorKind {
     /// Closed to clients.
     Prohibited,
+    /// A rule leaves out the only family there is.
+    LeftOut,
     /// The name has no address.
     NotFound,
     /// The name could not be resolved.
@@ -108,7 +120,7 @@ impl DialError {
     /// Whose fault it is. A name without address is the origin's: the servers that we ask did their part.
     pub fn side(&self) -> Side {
         match self {
-            Self::Refused { .. } => Side::Client,
+            Self::Refused { .. } | Self::LeftOut { .. } => Side::Client,
             Self::Resolve {
                 source: ResolveError::Overload(_),
                 ..
@@ -129,6 +141,7 @@ impl DialError {
     pub fn kind(&self) -> DialErrorKind {
         match self {
             Self::Refused { .. } => DialErrorKind::Prohibited,
+            Self::LeftOut { .. } => DialErrorKind::LeftOut,
             Self::NotFound { .. } => DialErrorKind::NotFound,
             Self::Resolve {
                 source: ResolveError::Timeout,
@@ -216,6 +229,18 @@ pub(super) fn is_unroutable(error: &io::Error) -> bool {
 
 fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
+}
+
+/// What there is of a target, beside a rule that leaves out the rest.
+fn lack(target: &Target, families: Families) -> &'static str {
+    match (&target.host, families.first()) {
+        (Host::Addr(address), _) => match Family::of(*address) {
+            Family::V4 => "is an IPv4 address",
+            Family::V6 => "is an IPv6 address",
+        },
+        (Host::Name(_), Family::V4) => "has no IPv4 address",
+        (Host::Name(_), Family::V6) => "has no IPv6 address",
+    }
 }
 
 fn list(attempts: &[(IpAddr, io::Error)]) -> String {

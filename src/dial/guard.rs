@@ -29,9 +29,6 @@ pub enum Refusal {
     /// An address of this machine.
     #[error("an address of the gate itself")]
     Own,
-    /// Of a family that `families` of the rule leaves out.
-    #[error("of a family that its rule leaves out")]
-    Family,
 }
 
 /// The rules, as configured.

@@ -214,6 +214,8 @@ type UnderWay<'a, S> = Vec<Pin<Box<dyn Future<Output = Event<S>> + Send + 'a>>>;
 #[derive(Debug, Default)]
 struct Losses {
     refused: Option<(IpAddr, Refusal)>,
+    /// What a rule says that a family was left out by.
+    left_out: Option<Families>,
     lookup: Option<ResolveError>,
     attempts: Vec<(IpAddr, io::Error)>,
 }
@@ -264,6 +266,7 @@ impl Rules {
             Host::Name(name) => {
                 for family in [Family::V6, Family::V4] {
                     if !families.allow(family) {
+                        losses.left_out = Some(families);
                         self.enter(&mut race, Over::Tcp, family, Vec::new());
                         continue;
                     }
@@ -381,7 +384,7 @@ impl Rules {
         if families.allow(Family::of(address)) {
             return self.open_ones(target, vec![address], losses);
         }
-        losses.refused = Some((address, Refusal::Family));
+        losses.left_out = Some(families);
         Vec::new()
     }
 
@@ -460,8 +463,11 @@ impl Rules {
         tokio::pin!(deadline);
         match &target.host {
             Host::Name(name) => {
-                let wanted = |family: &Family| families.allow(*family);
-                for family in [Family::V6, Family::V4].into_iter().filter(wanted) {
+                for family in [Family::V6, Family::V4] {
+                    if !families.allow(family) {
+                        losses.left_out = Some(families);
+                        continue;
+                    }
                     lookups.push(Box::pin(async move {
                         Event::Resolved(family, resolver.addresses(name, family).await)
                     }));
@@ -567,9 +573,10 @@ impl Losses {
                 why,
             };
         }
-        match self.lookup {
-            Some(source) => DialError::Resolve { target, source },
-            None => DialError::NotFound { target },
+        match (self.lookup, self.left_out) {
+            (Some(source), _) => DialError::Resolve { target, source },
+            (None, Some(families)) => DialError::LeftOut { target, families },
+            (None, None) => DialError::NotFound { target },
         }
     }
 }

@@ -356,7 +356,7 @@ async fn each_policy_of_families_has_its_first_and_leaves_out_what_it_does_not_n
     let reached = rules(&[])
         .reach(&target(), Families::Ipv4Only, &names, &net())
         .await;
-    assert_eq!(reached.unwrap_err().kind(), DialErrorKind::NotFound);
+    assert_eq!(reached.unwrap_err().kind(), DialErrorKind::LeftOut);
     // Nor is it gone over to where all attempts fail, or while its own family is ill.
     let net = Net::default()
         .with(six(), 9, Some(Errno::ECONNREFUSED))
@@ -389,9 +389,11 @@ async fn an_address_of_a_family_that_the_rule_leaves_out_is_refused() {
         .reach(&literal, Families::Ipv6Only, &both(), &net)
         .await;
     let error = error.unwrap_err();
-    assert_eq!(error.kind(), DialErrorKind::Prohibited);
+    assert_eq!(error.kind(), DialErrorKind::LeftOut);
     assert!(
-        error.to_string().ends_with("its rule leaves out"),
+        error
+            .to_string()
+            .ends_with(" is an IPv4 address, and its rule says `families = \"ipv6-only\"`"),
         "{error}"
     );
     let reached = rules

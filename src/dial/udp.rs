@@ -347,6 +347,7 @@ impl<W: Wire> Course<W> {
             Host::Name(name) => {
                 for family in [Family::V6, Family::V4] {
                     if !families.allow(family) {
+                        racing.losses.left_out = Some(families);
                         racing.resolved(&rules, target, family, Vec::new());
                         continue;
                     }

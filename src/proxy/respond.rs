@@ -89,6 +89,12 @@ impl Kind {
                 "The gate does not lead to the LAN, to itself or to other addresses that are not on the internet. \
                  Go there without the proxy, or open the network with egress.allow.",
             ),
+            Self::Dial(DialErrorKind::LeftOut) => (
+                StatusCode::FORBIDDEN,
+                "destination_ip_prohibited",
+                UNRECOGNIZED_NAME,
+                "Change families in the first [[rule]] that matches: `sekisho explain NAME` tells which one it is.",
+            ),
             Self::Dial(DialErrorKind::NotFound) => (
                 StatusCode::BAD_GATEWAY,
                 "dns_error",
@@ -381,6 +387,11 @@ mod tests {
         for (kind, status, proxy_error) in [
             (
                 Kind::Dial(DialErrorKind::Prohibited),
+                403,
+                "destination_ip_prohibited",
+            ),
+            (
+                Kind::Dial(DialErrorKind::LeftOut),
                 403,
                 "destination_ip_prohibited",
             ),

@@ -155,11 +155,18 @@ fn a_rule_says_the_families_of_its_sessions_and_no_connection_is_shared_across()
         .unwrap();
     let refused = read_response(&mut stream).expect("an answer");
     assert_eq!(refused.status, 403);
-    assert!(
-        refused
-            .text()
-            .contains("of a family that its rule leaves out")
-    );
+    let told = "[::1]:9 is an IPv6 address, and its rule says `families = \"ipv4-only\"`";
+    assert!(refused.text().contains(told), "{}", refused.text());
+    assert!(refused.text().contains("sekisho explain"));
+    upstream.addresses("four.origin.example", &["127.0.0.1"]);
+    let mut stream = client(&gate, "127.0.0.6");
+    let host = format!("four.origin.example:{}", origin.port());
+    let head = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let refused = read_response(&mut stream).expect("an answer");
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let told = format!("{host} has no IPv6 address, and its rule says `families = \"ipv6-only\"`");
+    assert!(refused.text().contains(&told), "{}", refused.text());
 }
 
 #[test]

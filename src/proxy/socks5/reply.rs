@@ -19,7 +19,9 @@ const ADDRESS_TYPE_NOT_SUPPORTED: u8 = 8;
 /// The REP of a failure.
 pub(super) fn code(kind: Kind) -> u8 {
     match kind {
-        Kind::Dial(DialErrorKind::Prohibited) | Kind::Login | Kind::Logins => NOT_ALLOWED,
+        Kind::Dial(DialErrorKind::Prohibited | DialErrorKind::LeftOut)
+        | Kind::Login
+        | Kind::Logins => NOT_ALLOWED,
         Kind::Dial(DialErrorKind::Unroutable) => NETWORK_UNREACHABLE,
         Kind::Dial(
             DialErrorKind::NotFound
@@ -43,6 +45,7 @@ mod tests {
     fn the_promised_codes_hold() {
         for (kind, expected) in [
             (Kind::Dial(DialErrorKind::Prohibited), 2),
+            (Kind::Dial(DialErrorKind::LeftOut), 2),
             (Kind::Dial(DialErrorKind::Unroutable), 3),
             (Kind::Dial(DialErrorKind::NotFound), 4),
             (Kind::Dial(DialErrorKind::ResolveFailed), 4),
