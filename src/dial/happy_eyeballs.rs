@@ -1,6 +1,6 @@
 //! PURE. Which address is tried when: Happy Eyeballs version 2 (RFC 8305), sections 3 to 5.
 //!
-//! The shell (`dial/mod.rs`) asks for both families at once, tells the race what happened, and does what
+//! The shell (`dial/tcp.rs`) asks for both families at once, tells the race what happened, and does what
 //! [`Race::poll`] says until it says the end. The race has no clock, no socket and no timer.
 
 use std::collections::VecDeque;

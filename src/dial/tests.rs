@@ -1,6 +1,7 @@
 //! The shell with a scripted resolver and a scripted network on paused time, and once with real sockets on loopback.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,11 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hickory_proto::op::ResponseCode;
 use nix::errno::Errno;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use crate::config::{Families, Outlet, Via};
 use crate::net::Acl;
 use crate::telemetry::Side;
 
+use super::tcp::Connect;
 use super::*;
 
 /// What a family's lookup comes to, and after how many milliseconds.
