@@ -210,6 +210,8 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
                 sniff_bytes: _,
                 header_bytes: _,
                 via: _,
+                forwarded: _,
+                x_forwarded_for: _,
             },
         egress: _,
         web: Web {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::Section;
+use super::forwarded::Forwarded;
 use super::lan::Listening;
 use super::value::{self, Wrong};
 use crate::net::{Acl, ListenAddr};
@@ -61,6 +62,10 @@ pub struct Proxy {
     pub header_bytes: usize,
     /// The name by which the gate goes in Via (RFC 9110 section 7.6.3); without one it does not.
     pub via: Option<String>,
+    /// What becomes of Forwarded (RFC 7239).
+    pub forwarded: Forwarded,
+    /// What becomes of X-Forwarded-For.
+    pub x_forwarded_for: Forwarded,
 }
 
 impl Proxy {
@@ -113,6 +118,8 @@ impl Proxy {
             value::bytes_within(text, 8 << 10, 1 << 20)
         });
         let via = section.text("via", "", pseudonym);
+        let forwarded = section.text("forwarded", "transparent", Forwarded::parse);
+        let x_forwarded_for = section.text("x-forwarded-for", "transparent", Forwarded::parse);
         section.finish();
         Some(Self {
             http,
@@ -140,6 +147,8 @@ impl Proxy {
             sniff_bytes: sniff_bytes?,
             header_bytes: header_bytes?,
             via: via?,
+            forwarded: forwarded?,
+            x_forwarded_for: x_forwarded_for?,
         })
     }
 }

@@ -158,6 +158,8 @@ struct ProxyShown {
     sniff_bytes: String,
     header_bytes: String,
     via: String,
+    forwarded: &'static str,
+    x_forwarded_for: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -264,6 +266,8 @@ impl Config {
                 sniff_bytes: bytes(proxy.sniff_bytes),
                 header_bytes: bytes(proxy.header_bytes),
                 via: proxy.via.clone().unwrap_or_default(),
+                forwarded: proxy.forwarded.as_str(),
+                x_forwarded_for: proxy.x_forwarded_for.as_str(),
             },
             egress: EgressShown {
                 prefer: egress.prefer.as_str(),

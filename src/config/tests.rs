@@ -137,7 +137,8 @@ fn what_is_shown_can_be_read_back() {
         [[rule]]\nsend-proxy = \"v1\"\nvia = \"http://a%40b:c@proxy.example:3128\"\n[dns.upstream]\n\
         servers = [\"tcp://[2001:db8::1]:53\", \"https://192.0.2.1/q#dns.example\"]\nca = [\"ca.pem\"]\n\
         [[dns.upstream.zone]]\ndomain = \"corp.example\"\nservers = [\"10.0.0.53\"]\n\
-        [egress]\nvia = \"socks5://[2001:db8::1]:1080\"\n[dns.cache]\nmin-ttl = \"1500ms\"\n";
+        [egress]\nvia = \"socks5://[2001:db8::1]:1080\"\n[dns.cache]\nmin-ttl = \"1500ms\"\n\
+        [proxy]\nforwarded = \"on\"\nx-forwarded-for = \"truncate\"\n";
     let mut config = parse(text).unwrap();
     let shown = toml::to_string(&config.shown()).unwrap();
     config.dns.zones_required = true;

@@ -39,6 +39,64 @@ fn the_origin_sees_origin_form_and_its_own_host_and_hears_nothing_of_the_gate() 
 }
 
 #[test]
+fn origins_hear_of_the_client_what_the_configuration_says_and_a_reload_changes_it() {
+    let upstream = Upstream::start();
+    upstream.addresses(HOST, &["127.0.0.1", "::1"]);
+    let setup = Setup::new(&upstream);
+    let gate = Gate::start(&setup);
+    let origin = Origin::start(Service::Http);
+    // Whoever lists them in Connection must not be able to hide (RFC 9110 section 7.6.1).
+    let head = format!(
+        "GET http://{HOST}:{}/ HTTP/1.1\r\nHost: {HOST}\r\nForwarded: for=one\r\nForwarded: for=two\r\n\
+         X-Forwarded-For: 192.0.2.1\r\nX-Real: x\r\n",
+        origin.port()
+    );
+    let told = |more: &str| {
+        let head = format!("{head}{more}\r\n");
+        let response = request(gate.addr("http"), head.as_bytes()).unwrap();
+        let report = response.report();
+        let seen = report["head"].as_str().unwrap().to_ascii_lowercase();
+        let lines = seen.split("\r\n").filter(|line| line.contains("forwarded"));
+        let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let untouched = [
+        "forwarded: for=one",
+        "forwarded: for=two",
+        "x-forwarded-for: 192.0.2.1",
+    ];
+    assert_eq!(told(""), untouched);
+    let hiding = "Connection: Forwarded, X-Forwarded-For\r\n";
+    for (word, more, lines) in [
+        (
+            "on",
+            "",
+            &[
+                "forwarded: for=one, for=two, for=127.0.0.1",
+                "x-forwarded-for: 192.0.2.1, 127.0.0.1",
+            ][..],
+        ),
+        (
+            "on",
+            hiding,
+            &["forwarded: for=127.0.0.1", "x-forwarded-for: 127.0.0.1"],
+        ),
+        (
+            "truncate",
+            "",
+            &["forwarded: for=127.0.0.1", "x-forwarded-for: 127.0.0.1"],
+        ),
+        ("delete", "", &[]),
+    ] {
+        let word = format!("\"{word}\"");
+        let setup = setup.clone().set("proxy.forwarded", &word);
+        gate.reload(&setup.set("proxy.x-forwarded-for", &word), "reloaded");
+        assert_eq!(told(more), lines, "{word}");
+    }
+}
+
+#[test]
 fn headers_of_one_hop_go_no_further() {
     let (_upstream, gate, origin) = home();
     let head = format!(

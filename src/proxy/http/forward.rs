@@ -15,11 +15,13 @@ use hyper::body::{Body as _, Incoming};
 use super::super::respond::{Failure, Kind};
 use super::super::session::Session;
 use super::body::{End, Received, Sent};
+use super::forwarded::tell;
 use super::headers::{ambiguity, expects_continue, is_coded, pass_on, upgrade, was_here};
 use super::pool::{Link, Pool};
 use super::tunnel::Tunnel;
 use super::{Body, Connection, Failed, said};
-use crate::net::{Host, Target};
+use crate::config::Proxy;
+use crate::net::{ClientAddr, Host, Target};
 use crate::telemetry::{Inbound, Side};
 
 /// Answers one request of HTTP/1.1 with what its origin says.
@@ -88,10 +90,12 @@ pub(super) struct Reply {
 /// Asks the origin that the request names. Of the failure only its session can tell.
 pub(super) async fn ask(connection: &Connection, request: Request<Sent>) -> Result<Reply, Failed> {
     let state = connection.proxy.live.load_full();
-    let via = state.settings.proxy.via.as_deref();
-    let (target, request) = rewritten(request, via).map_err(|failure| Box::new((None, failure)))?;
+    let settings = &state.settings.proxy;
+    let via = settings.via.as_deref();
+    let (target, request) = rewritten(request, connection.client, settings)
+        .map_err(|failure| Box::new((None, failure)))?;
     tracing::debug!(client = %connection.client, method = %request.method(), %target, "request");
-    let idle = state.settings.proxy.idle_timeout;
+    let idle = settings.idle_timeout;
     let pool = state.pool(connection.client, &target);
     // Pinned where they are: each that takes the other by value would double its size.
     let asked = {
@@ -199,8 +203,10 @@ fn answered(
 /// The request as the origin shall see it.
 fn rewritten(
     request: Request<Sent>,
-    via: Option<&str>,
+    client: ClientAddr,
+    settings: &Proxy,
 ) -> Result<(Target, Request<Sent>), Failure> {
+    let via = settings.via.as_deref();
     let (mut head, mut body) = request.into_parts();
     if via.is_some_and(|name| was_here(&head.headers, name)) {
         return Err(Failure::of_client(
@@ -237,6 +243,7 @@ fn rewritten(
     let protocol = upgrade(&head.headers);
     let expects = head.version != Version::HTTP_10 && expects_continue(&head.headers);
     pass_on(&mut head.headers, head.version, via);
+    tell(&mut head.headers, client.ip(), settings);
     if let Some(protocol) = protocol {
         head.headers.insert(UPGRADE, protocol);
         head.headers

@@ -5,6 +5,7 @@
 mod body;
 mod connect;
 mod forward;
+mod forwarded;
 mod h2;
 mod h2_tunnel;
 mod headers;

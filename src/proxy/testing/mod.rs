@@ -187,6 +187,8 @@ pub(super) fn settings() -> Settings {
             sniff_bytes: 65_536,
             header_bytes: 16_384,
             via: Some("gate".to_owned()),
+            forwarded: config::Forwarded::Transparent,
+            x_forwarded_for: config::Forwarded::Transparent,
         },
         users: None,
     }
