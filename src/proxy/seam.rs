@@ -15,7 +15,7 @@ use super::respond::{Failure, Kind};
 use crate::config::Rule;
 use crate::dial::{DialErrorKind, Dialed, Dialer, Flow, Refusal};
 use crate::net::{ClientAddr, Family, Target};
-use crate::relay::{Carried, Relay};
+use crate::relay::{Carried, Relay, Turned, Watched};
 use crate::telemetry::Side;
 
 pub(super) type Task<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -109,6 +109,16 @@ pub(super) trait Carry: Send + Sync + fmt::Debug {
         idle: Duration,
         stop: &'a CancellationToken,
     ) -> Task<'a, Carried>;
+
+    /// As [`Relay::follow`].
+    fn follow<'a>(
+        &'a self,
+        client: TcpStream,
+        origin: TcpStream,
+        idle: Duration,
+        stop: &'a CancellationToken,
+        watched: Watched,
+    ) -> Task<'a, (Carried, Option<Turned>)>;
 }
 
 impl Carry for Relay {
@@ -120,5 +130,16 @@ impl Carry for Relay {
         stop: &'a CancellationToken,
     ) -> Task<'a, Carried> {
         Box::pin(self.run(client, origin, idle, stop))
+    }
+
+    fn follow<'a>(
+        &'a self,
+        client: TcpStream,
+        origin: TcpStream,
+        idle: Duration,
+        stop: &'a CancellationToken,
+        watched: Watched,
+    ) -> Task<'a, (Carried, Option<Turned>)> {
+        Box::pin(Self::follow(self, client, origin, idle, stop, watched))
     }
 }

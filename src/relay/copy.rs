@@ -3,6 +3,7 @@
 //! The buffer belongs to the thread, not to the session: a session that waits holds none. What the other side does not
 //! take at once is kept by the direction, and nothing more is read before it has been taken.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io;
 
@@ -11,6 +12,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::direction::{Ends, Fault};
+use super::watch::Watched;
+use crate::telemetry::Side;
 
 /// Bytes per read, and so the most that one direction can have to keep.
 const BUFFER: usize = 64 * 1024;
@@ -28,17 +31,37 @@ pub(super) enum Copied {
     Rest(usize, Box<[u8]>),
 }
 
-/// Reads once, and writes of it what the other side takes at once.
-pub(super) fn read_and_write(ends: &Ends<'_>) -> Result<Copied, Fault> {
+/// Reads once, and writes of it what the other side takes at once. Who watches the client decides what goes on of its
+/// words, and hears those of the origin.
+pub(super) fn read_and_write(
+    ends: &Ends<'_>,
+    watched: Option<&mut Watched>,
+) -> Result<Copied, Fault> {
     SHARED.with_borrow_mut(|buffer| {
         let length = match read(ends.from, buffer) {
-            Ok(0) => return Ok(Copied::End),
             Ok(length) => length,
             Err(error) if again(&error) => return Ok(Copied::Nothing),
             Err(error) => return Err(ends.read_fault(error)),
         };
-        let bytes = buffer.get(..length).unwrap_or_default();
-        let rest = bytes.get(write(ends, bytes)?..).unwrap_or_default();
+        let read = buffer.get(..length).unwrap_or_default();
+        let bytes = match watched {
+            Some(watched) if ends.reader == Side::Client && length == 0 => {
+                Cow::Owned(watched.end())
+            }
+            Some(watched) if ends.reader == Side::Client => watched.pass(read),
+            Some(watched) => {
+                watched.hear(read);
+                Cow::Borrowed(read)
+            }
+            None => Cow::Borrowed(read),
+        };
+        if bytes.is_empty() {
+            return Ok(match length {
+                0 => Copied::End,
+                _ => Copied::Nothing,
+            });
+        }
+        let rest = bytes.get(write(ends, &bytes)?..).unwrap_or_default();
         Ok(if rest.is_empty() {
             Copied::All(length)
         } else {

@@ -18,6 +18,7 @@ use crate::telemetry::{Metrics, Side};
 use super::copy::{self, Copied};
 use super::pipes::{BULK_ROOM, HUGE_ROOM, Lent, Pipes};
 use super::splice::{self, Spliced};
+use super::watch::Watched;
 
 /// Bytes carried by copying before a pipe is worth its system calls.
 const SPLICE_AFTER: u64 = 64 * 1024;
@@ -51,7 +52,7 @@ pub(super) struct Direction<'a> {
 pub(super) struct Ends<'a> {
     pub(super) from: &'a TcpStream,
     pub(super) to: &'a TcpStream,
-    reader: Side,
+    pub(super) reader: Side,
     writer: Side,
     carried: &'a AtomicU64,
 }
@@ -105,14 +106,16 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Carries until the sender has ended its stream; passing the end on is the caller's. Not to be polled after that.
+    /// Carries until the sender has ended its stream, or has turned to another origin; passing the end on is the
+    /// caller's. Not to be polled after that.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         pipes: &'a Pipes,
         metrics: &Metrics,
+        watched: &mut Option<Watched>,
     ) -> Poll<Result<(), Fault>> {
-        let polled = self.poll_on(cx, pipes, metrics);
+        let polled = self.poll_on(cx, pipes, metrics, watched);
         if polled.is_ready() {
             self.on_the_way = OnTheWay::Nothing;
         }
@@ -124,9 +127,20 @@ impl<'a> Direction<'a> {
         cx: &mut Context<'_>,
         pipes: &'a Pipes,
         metrics: &Metrics,
+        watched: &mut Option<Watched>,
     ) -> Poll<Result<(), Fault>> {
         loop {
             ready!(self.poll_write(cx))?;
+            if watched.as_ref().is_some_and(Watched::is_free) {
+                *watched = None;
+            }
+            let mut watched = watched.as_mut().filter(|watched| self.is_seen_by(watched));
+            if let Some(watched) = &mut watched {
+                if self.is_up() && watched.has_turned() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.ran_dry();
+            }
             match self.ends.from.poll_read_ready(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.ends.read_fault(error))),
@@ -152,13 +166,19 @@ impl<'a> Direction<'a> {
                         false
                     }
                 },
-                OnTheWay::Nothing | OnTheWay::Copied(..) => match self.pipe(pipes, metrics) {
-                    Some(pipe) => {
-                        self.on_the_way = OnTheWay::Spliced(pipe);
-                        false
+                OnTheWay::Nothing | OnTheWay::Copied(..) => {
+                    let pipe = match watched {
+                        Some(_) => None,
+                        None => self.pipe(pipes, metrics),
+                    };
+                    match pipe {
+                        Some(pipe) => {
+                            self.on_the_way = OnTheWay::Spliced(pipe);
+                            false
+                        }
+                        None => self.copy(watched)?,
                     }
-                    None => self.copy()?,
-                },
+                }
             };
             if ended {
                 return Poll::Ready(Ok(()));
@@ -190,8 +210,8 @@ impl<'a> Direction<'a> {
     }
 
     /// Reads once into memory and writes what the receiver takes; whether the sender has ended its stream.
-    fn copy(&mut self) -> Result<bool, Fault> {
-        let length = match copy::read_and_write(&self.ends)? {
+    fn copy(&mut self, watched: Option<&mut Watched>) -> Result<bool, Fault> {
+        let length = match copy::read_and_write(&self.ends, watched)? {
             Copied::Nothing => return Ok(false),
             Copied::End => return Ok(true),
             Copied::All(length) => length,
@@ -202,6 +222,15 @@ impl<'a> Direction<'a> {
         };
         self.chatty = length < LITTLE;
         Ok(false)
+    }
+
+    fn is_up(&self) -> bool {
+        self.ends.reader == Side::Client
+    }
+
+    /// Whether what is carried this way has to be looked at now.
+    fn is_seen_by(&self, watched: &Watched) -> bool {
+        self.is_up() || watched.listens()
     }
 
     /// A pipe, where this flow is worth one and one is left.

@@ -9,6 +9,7 @@ mod pipes;
 mod splice;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::future::poll_fn;
 use std::io;
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::net::{keep_alive, unacknowledged};
 use crate::telemetry::{Metrics, Side};
+
+pub use watch::{Look, Then, Turned, Watch, Watched};
 
 use direction::Direction;
 use pipes::{MOST_PIPES, Pipes};
@@ -97,22 +100,54 @@ impl Relay {
         idle: Duration,
         stop: &CancellationToken,
     ) -> Carried {
+        self.between(&client, &origin, idle, stop, &mut None).await
+    }
+
+    /// As [`Relay::run`], and looks at what the client says. Where it turns to another origin, this one is told that
+    /// nothing more comes, and once it has said everything too, the client is given back.
+    pub async fn follow(
+        &self,
+        client: TcpStream,
+        origin: TcpStream,
+        idle: Duration,
+        stop: &CancellationToken,
+        watched: Watched,
+    ) -> (Carried, Option<Turned>) {
+        let mut watched = Some(watched);
+        let carried = self
+            .between(&client, &origin, idle, stop, &mut watched)
+            .await;
+        let said = match carried.ended {
+            Ended::Closed => watched.and_then(Watched::into_said),
+            _ => None,
+        };
+        (carried, said.map(|said| Turned { client, said }))
+    }
+
+    async fn between(
+        &self,
+        client: &TcpStream,
+        origin: &TcpStream,
+        idle: Duration,
+        stop: &CancellationToken,
+        watched: &mut Option<Watched>,
+    ) -> Carried {
         let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
-        let up = Direction::up(&client, &origin, &sent);
-        let down = Direction::down(&client, &origin, &received);
+        let up = Direction::up(client, origin, &sent);
+        let down = Direction::down(client, origin, &received);
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => Ended::Cut,
-            ended = self.both(up, down) => ended,
+            ended = self.both(up, down, watched) => ended,
             () = silence(
                 idle,
                 || sent.load(Ordering::Relaxed).wrapping_add(received.load(Ordering::Relaxed)),
                 // Only fails on a connection that is gone already.
-                || drop(keep_alive(&origin)),
+                || drop(keep_alive(origin)),
             ) => Ended::Idle,
         };
         if !matches!(ended, Ended::Closed) {
-            for stream in [&client, &origin] {
+            for stream in [client, origin] {
                 // Only fails on a socket that is gone already.
                 SockRef::from(stream).set_linger(Some(Duration::ZERO)).ok();
             }
@@ -124,7 +159,12 @@ impl Relay {
         }
     }
 
-    async fn both<'a>(&'a self, mut up: Direction<'a>, mut down: Direction<'a>) -> Ended {
+    async fn both<'a>(
+        &'a self,
+        mut up: Direction<'a>,
+        mut down: Direction<'a>,
+        watched: &mut Option<Watched>,
+    ) -> Ended {
         let (mut up_done, mut down_done) = (false, false);
         let mut down_first = false;
         let (side, error) = loop {
@@ -147,9 +187,13 @@ impl Relay {
                         (&mut up, &mut up_done, down_done)
                     };
                     if !*done
-                        && let Poll::Ready(outcome) = direction.poll(cx, &self.pipes, &self.metrics)
+                        && let Poll::Ready(outcome) =
+                            direction.poll(cx, &self.pipes, &self.metrics, watched)
                     {
                         *done = true;
+                        if is_down && let Some(watched) = watched.as_mut() {
+                            watched.origin_is_done();
+                        }
                         return Poll::Ready(match outcome {
                             // Where both are done, closing the sockets says the last end.
                             Ok(()) if other_done => Ok(()),
@@ -178,7 +222,7 @@ impl Relay {
         // The kernel gives out what came before a reset, and then tells of the reset or, where a write heard of it
         // first, of an end; that end is not passed on.
         if !done {
-            poll_fn(|cx| last_words.poll(cx, &self.pipes, &self.metrics))
+            poll_fn(|cx| last_words.poll(cx, &self.pipes, &self.metrics, watched))
                 .await
                 .ok();
         }

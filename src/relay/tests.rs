@@ -378,7 +378,7 @@ async fn a_message_is_read_with_one_call() {
         far.write_all(message).await.unwrap();
         within(near.readable()).await.unwrap();
         assert_eq!(
-            copy::read_and_write(&direction.ends).unwrap(),
+            copy::read_and_write(&direction.ends, None).unwrap(),
             copy::Copied::All(message.len())
         );
         let more = tokio::time::timeout(Duration::ZERO, near.readable()).await;
@@ -387,7 +387,7 @@ async fn a_message_is_read_with_one_call() {
     far.shutdown().await.unwrap();
     within(near.readable()).await.unwrap();
     assert_eq!(
-        copy::read_and_write(&direction.ends).unwrap(),
+        copy::read_and_write(&direction.ends, None).unwrap(),
         copy::Copied::End
     );
 }

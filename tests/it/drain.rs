@@ -103,7 +103,7 @@ fn sessions_of_every_inbound_outlive_a_reload_and_finish_while_the_gate_stops() 
     let (_, hello) = client_hello(HOST);
     tls.write_all(&hello).unwrap();
     let mut plain = connect(gate.addr("plain"));
-    let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let head = format!("PUT / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 999999\r\n\r\n");
     plain.write_all(head.as_bytes()).unwrap();
     for (stream, sent) in [(&mut tls, hello.len()), (&mut plain, head.len())] {
         stream.read_exact(&mut vec![0; sent]).unwrap();

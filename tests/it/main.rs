@@ -49,5 +49,6 @@ mod smuggling;
 mod socks;
 mod streaming;
 mod tls;
+mod turning;
 mod upgrade;
 mod via;

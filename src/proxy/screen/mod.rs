@@ -148,15 +148,25 @@ impl Screen {
         )
     }
 
+    /// Whether the client has asked for another protocol, and what it says next depends on the answer.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.state, State::Undecided { .. })
+    }
+
     /// Looks at bytes; those of a head that is not whole are brought again.
     pub fn look(&mut self, bytes: &[u8]) -> Seen {
+        self.look_with(bytes, |_| true)
+    }
+
+    /// As [`Screen::look`]; a head that `pass` does not want is looked at again, like one that is not whole.
+    pub fn look_with(&mut self, bytes: &[u8], mut pass: impl FnMut(&[u8]) -> bool) -> Seen {
         let mut good = 0;
         loop {
             let rest = bytes.get(good..).unwrap_or_default();
             if rest.is_empty() {
                 return Seen { good, fault: None };
             }
-            match self.step(rest) {
+            match self.step(rest, &mut pass) {
                 Ok(Some(taken)) => good += taken,
                 Ok(None) => return Seen { good, fault: None },
                 Err((taken, fault)) => {
@@ -171,9 +181,13 @@ impl Screen {
     }
 
     /// How many bytes may be read on; `None` where more are needed.
-    fn step(&mut self, bytes: &[u8]) -> Result<Option<usize>, (usize, Fault)> {
+    fn step(
+        &mut self,
+        bytes: &[u8],
+        pass: &mut impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<usize>, (usize, Fault)> {
         match &mut self.state {
-            State::Head(_) => self.head(bytes).map_err(|fault| (0, fault)),
+            State::Head(_) => self.head(bytes, pass).map_err(|fault| (0, fault)),
             State::Bytes(left) => {
                 let most = usize::try_from(*left).unwrap_or(usize::MAX);
                 let taken = bytes.len().min(most);
@@ -199,7 +213,11 @@ impl Screen {
         }
     }
 
-    fn head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    fn head(
+        &mut self,
+        bytes: &[u8],
+        pass: &mut impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<usize>, Fault> {
         let State::Head(lines) = &mut self.state else {
             return Ok(None);
         };
@@ -226,6 +244,10 @@ impl Screen {
                 framing
             }
         };
+        if !pass(head) {
+            self.state = State::Head(Lines::default());
+            return Ok(None);
+        }
         self.next = framing.next;
         match framing.length {
             Length::Bytes(0) => self.go_on(),

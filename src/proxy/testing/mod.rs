@@ -26,7 +26,7 @@ use super::{Proxy, Settings, Site};
 use crate::config;
 use crate::dial::{DialErrorKind, Dialed, Flow};
 use crate::net::{Acl, ClientAddr, Family, Interfaces, Target};
-use crate::relay::{Carried, Ended};
+use crate::relay::{Carried, Ended, Relay, Turned, Watched};
 use crate::steer::{Lists, Steering};
 use crate::telemetry::{Metrics, Side};
 
@@ -146,6 +146,20 @@ impl Carry for Copy {
                 received,
                 ended,
             }
+        })
+    }
+
+    fn follow<'a>(
+        &'a self,
+        client: TcpStream,
+        origin: TcpStream,
+        idle: Duration,
+        stop: &'a CancellationToken,
+        watched: Watched,
+    ) -> Task<'a, (Carried, Option<Turned>)> {
+        Box::pin(async move {
+            let relay = Relay::new(Arc::new(Metrics::new()));
+            relay.follow(client, origin, idle, stop, watched).await
         })
     }
 }

@@ -1,20 +1,24 @@
-//! Transparent HTTP: the Host of the first request says where to go; every byte is passed on as it came.
+//! Transparent HTTP: the Host of a request says where to go; every byte is passed on as it came.
 //!
 //! The hosts that are ours are handed to the [`Site`], which shares the listener.
 
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use tokio::net::TcpStream;
 
 use super::super::farewell::farewell;
 use super::super::respond::{Failure, Kind};
-use super::super::session::Session;
+use super::super::session::{Reached, Session};
 use super::super::sniff::http::{Sniffed, sniff};
-use super::super::{Admitted, Proxy, Site};
-use crate::net::{Prefixed, Target};
+use super::super::{Admitted, Proxy, Site, State};
+use super::follow::Follower;
+use crate::net::{ClientAddr, Prefixed, Target};
+use crate::relay::{Turned, Watched};
 use crate::telemetry::Inbound;
 
-/// Serves one connection.
+/// Serves one connection: its first request says where it goes, and each later one that names another host begins a
+/// session of its own.
 pub(in crate::proxy) async fn serve(
     proxy: Arc<Proxy>,
     admitted: Admitted,
@@ -24,25 +28,43 @@ pub(in crate::proxy) async fn serve(
         mut stream,
         client,
         seat: _seat,
-        state,
+        mut state,
     } = admitted;
-    let settings = &state.settings;
     let mut bytes = BytesMut::new();
-    // What is over before the tunnel begins is boxed: a tunnel may stay open for hours and need not keep its room.
+    loop {
+        // A session may stay open for hours: what is over before it is boxed.
+        let turned = session(&proxy, &state, client, stream, bytes, site.as_ref()).await;
+        let Some(Turned { client, said }) = turned else {
+            return;
+        };
+        stream = client;
+        bytes = BytesMut::from(&*said);
+        state = proxy.live.load_full();
+    }
+}
+
+/// One session, to the end or to a request that is for another origin.
+async fn session(
+    proxy: &Arc<Proxy>,
+    state: &Arc<State>,
+    client: ClientAddr,
+    mut stream: TcpStream,
+    mut bytes: BytesMut,
+    site: Option<&Arc<dyn Site>>,
+) -> Option<Turned> {
+    let settings = &state.settings.proxy;
     let reading = Box::pin(super::sniff(
         &mut stream,
         &mut bytes,
-        settings.proxy.header_bytes,
-        settings.proxy.sniff_timeout,
+        settings.header_bytes,
+        settings.sniff_timeout,
         |new| new.contains(&b'\n'),
-        |bytes| answer(bytes, settings.proxy.plain_origin_port),
+        |bytes| answer(bytes, settings.plain_origin_port),
     ));
-    let Some(sniffed) = proxy.cut.run_until_cancelled(reading).await else {
-        return;
-    };
+    let sniffed = proxy.cut.run_until_cancelled(reading).await?;
     if bytes.is_empty() {
         // Opened in advance, and never used.
-        return;
+        return None;
     }
     let sniffed = sniffed.and_then(|answer| answer);
     if let (Some(site), Ok(target)) = (site, &sniffed)
@@ -50,20 +72,41 @@ pub(in crate::proxy) async fn serve(
     {
         let served = site.serve(Prefixed::new(bytes, stream), client);
         proxy.cut.run_until_cancelled(served).await;
-        return;
+        return None;
     }
     let session = Session::begin(Arc::clone(&proxy.metrics), client, Inbound::Http);
     let sniffed = sniffed.and_then(|target| {
         target.ok_or_else(|| Failure::of_client(Kind::NoName, "the request names no host"))
     });
     let (stream, failure) = match sniffed {
-        Ok(target) => match super::carry(&proxy, &state, &session, stream, &target, bytes).await {
-            Ok(()) => return,
-            Err((stream, failure)) => {
-                session.failed(Some(&target), &failure);
-                (stream, failure)
+        Ok(target) => {
+            let port = settings.plain_origin_port;
+            let follower = Follower::new(target.clone(), port, settings.header_bytes);
+            let mut watched = Watched::new(follower);
+            let said = watched.pass(&bytes);
+            let begun = super::begin(proxy, state, &session, stream, &target, &said);
+            match Box::pin(begun).await {
+                Ok(None) => return None,
+                Ok(Some((client, dialed))) => {
+                    let reached = Reached::from(&dialed);
+                    let first = u64::try_from(said.len()).unwrap_or(u64::MAX);
+                    // The session may last for hours and needs none of these bytes any more.
+                    drop(said);
+                    drop(bytes);
+                    let (idle, cut) = (settings.idle_timeout, &proxy.cut);
+                    let carry = &proxy.carry;
+                    let following = carry.follow(client, dialed.stream, idle, cut, watched);
+                    let (mut carried, turned) = following.await;
+                    carried.sent += first;
+                    session.ended(&target, &reached, &carried);
+                    return turned;
+                }
+                Err((stream, failure)) => {
+                    session.failed(Some(&target), &failure);
+                    (stream, failure)
+                }
             }
-        },
+        }
         Err(failure) => {
             session.failed(None, &failure);
             (stream, failure)
@@ -77,6 +120,7 @@ pub(in crate::proxy) async fn serve(
             .run_until_cancelled(Box::pin(farewell(stream, &words)))
             .await;
     }
+    None
 }
 
 fn answer(bytes: &[u8], default_port: u16) -> Option<Result<Option<Target>, Failure>> {

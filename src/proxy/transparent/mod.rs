@@ -2,6 +2,7 @@
 //!
 //! The bytes read for that are passed on first and unchanged; then the session is carried as it is.
 
+mod follow;
 pub(super) mod http;
 pub(super) mod quic;
 pub(super) mod tls;
@@ -15,8 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::respond::{Failure, Kind};
-use super::session::{Reached, Session, unless_gone};
+use super::session::{Session, unless_gone};
 use super::{Proxy, State};
+use crate::dial::Dialed;
 use crate::net::Target;
 use crate::telemetry::Side;
 
@@ -35,6 +37,11 @@ async fn sniff<T>(
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<T, Failure> {
     let reading = async {
+        if !bytes.is_empty()
+            && let Some(found) = parse(bytes)
+        {
+            return Ok(found);
+        }
         // A connection opened in advance may say nothing for long: no room for it yet.
         stream.readable().await.map_err(gone)?;
         let mut first = true;
@@ -83,21 +90,21 @@ fn gone(error: io::Error) -> Failure {
     Failure::of_client(Kind::Gone, format!("the connection broke: {error}"))
 }
 
-/// Dials the target, passes on what was read and carries the rest. Where there is nothing to carry, the client is given
-/// back with the reason.
-async fn carry(
+/// Dials the target and passes on what the client has said; both ends, or nothing where everything is cut. Where there is
+/// nothing to carry, the client is given back with the reason.
+async fn begin(
     proxy: &Proxy,
     state: &Arc<State>,
     session: &Session,
     client: TcpStream,
     target: &Target,
-    read: BytesMut,
-) -> Result<(), (TcpStream, Failure)> {
+    said: &[u8],
+) -> Result<Option<(TcpStream, Dialed)>, (TcpStream, Failure)> {
     let idle = state.settings.proxy.idle_timeout;
     let begun = async {
         let here = || client.local_addr().ok();
         let mut dialed = state.dial(session.client, here, target).await?;
-        match tokio::time::timeout(idle, dialed.stream.write_all(&read)).await {
+        match tokio::time::timeout(idle, dialed.stream.write_all(said)).await {
             Ok(Ok(())) => Ok(dialed),
             Ok(Err(error)) => Err(Failure::new(
                 Kind::ResponseBroken,
@@ -111,21 +118,10 @@ async fn carry(
             )),
         }
     };
-    let begun = Box::pin(async { unless_gone(&client, begun).await? });
-    let dialed = match proxy.cut.run_until_cancelled(begun).await {
-        None => return Ok(()),
-        Some(Ok(dialed)) => dialed,
-        Some(Err(failure)) => return Err((client, failure)),
-    };
-    let reached = Reached::from(&dialed);
-    let first = u64::try_from(read.len()).unwrap_or(u64::MAX);
-    // A tunnel may live for hours and needs none of these bytes any more.
-    drop(read);
-    let mut carried = proxy
-        .carry
-        .carry(client, dialed.stream, idle, &proxy.cut)
-        .await;
-    carried.sent += first;
-    session.ended(target, &reached, &carried);
-    Ok(())
+    let begun = async { unless_gone(&client, begun).await? };
+    match proxy.cut.run_until_cancelled(begun).await {
+        None => Ok(None),
+        Some(Ok(dialed)) => Ok(Some((client, dialed))),
+        Some(Err(failure)) => Err((client, failure)),
+    }
 }

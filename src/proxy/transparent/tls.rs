@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::super::farewell::farewell;
 use super::super::respond::{Failure, Kind};
-use super::super::session::Session;
+use super::super::session::{Reached, Session};
 use super::super::sniff::tls::{Sniffed, sniff};
 use super::super::{Admitted, Proxy};
 use crate::net::{Host, Target};
@@ -42,8 +42,20 @@ pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     let (stream, failure) = match sniffed.and_then(|answer| answer) {
         Ok(host) => {
             let target = Target::new(host, settings.proxy.tls_origin_port);
-            match super::carry(&proxy, &state, &session, stream, &target, bytes).await {
-                Ok(()) => return,
+            let begun = super::begin(&proxy, &state, &session, stream, &target, &bytes);
+            match Box::pin(begun).await {
+                Ok(None) => return,
+                Ok(Some((client, dialed))) => {
+                    let reached = Reached::from(&dialed);
+                    let first = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    // A tunnel may live for hours and needs none of these bytes any more.
+                    drop(bytes);
+                    let idle = settings.proxy.idle_timeout;
+                    let carrying = proxy.carry.carry(client, dialed.stream, idle, &proxy.cut);
+                    let mut carried = carrying.await;
+                    carried.sent += first;
+                    return session.ended(&target, &reached, &carried);
+                }
                 Err((stream, failure)) => {
                     session.failed(Some(&target), &failure);
                     (stream, failure)
