@@ -1,11 +1,23 @@
 //! Flows over a scripted network on paused time, and over loopback.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll};
 
-use super::super::DialErrorKind;
+use nix::errno::Errno;
+use tokio::io::ReadBuf;
+use tokio::time::{Sleep, sleep};
+
+use super::super::rules::Rules;
 use super::super::tests::{BOTH, Names, both, failures, four, rules, six, target};
+use super::super::{DialErrorKind, now};
+use super::flight::Flight;
+use super::leg::{Leg, Wire};
 use super::*;
+use crate::config::Families;
 use crate::telemetry::Side;
 
 /// What an address does with the first datagram; one that is not written is silent.
