@@ -64,6 +64,11 @@ fn raw(gate: &Gate) -> UdpSocket {
 
 /// Initial packets that hold a hello: two datagrams.
 pub(crate) fn flight(version: Version, host: &str) -> Vec<Vec<u8>> {
+    flight_of(version, host, b"me")
+}
+
+/// As [`flight`], of a client that calls itself `source`.
+fn flight_of(version: Version, host: &str, source: &[u8]) -> Vec<Vec<u8>> {
     let hello = quic_hello(host);
     let pieces = hello.chunks(900).enumerate();
     pieces
@@ -78,7 +83,7 @@ pub(crate) fn flight(version: Version, host: &str) -> Vec<Vec<u8>> {
                 b"made up!",
                 version,
                 b"made up!",
-                b"me",
+                source,
                 number,
                 &frames,
                 1200,
@@ -317,6 +322,78 @@ fn an_origin_whose_port_is_closed_is_told_at_once() {
     let begun = clock();
     assert_refused(QuicClient::new().connect(gate.addr("quic"), HOST));
     assert!(begun.elapsed() < PATIENCE / 2);
+}
+
+#[test]
+fn a_new_connection_under_an_old_id_does_not_end_in_the_old_flow() {
+    let (origin, _upstream, gate) = scripted();
+    let client = raw(&gate);
+    let (first, old) = begun(&client, &origin, b"me");
+    origin.send_to(b"\x40 whatever", old).unwrap();
+    let mut room = [0; 2000];
+    client.recv(&mut room).unwrap();
+    // Sent again by a client that has not heard of the reply.
+    client.send(&first).unwrap();
+    let (length, from) = origin.recv_from(&mut room).unwrap();
+    assert_eq!((&room[..length], from), (first.as_slice(), old));
+    let (_, new) = begun(&client, &origin, b"somebody else");
+    assert_ne!(old, new);
+    gate.wait_for_metric("sekisho_sessions_total{inbound=\"quic\"}", 2.0);
+}
+
+#[test]
+fn what_cannot_begin_a_connection_gets_no_answer_and_leads_nowhere() {
+    let (origin, _upstream, gate) = scripted();
+    let client = raw(&gate);
+    let strays = "sekisho_udp_dropped_total{reason=\"stray\"}";
+    let made = b"made up!";
+    // RFC 9000 section 14.1: dropped, for the answer could be the longer one.
+    let small = client_initial(made, Version::V1, made, b"me", 0, &[1], 1199).unwrap();
+    client.send(&small).unwrap();
+    gate.wait_for_metric(strays, 1.0);
+    // Early data that has overtaken the packet which it follows.
+    let mut early = small.clone();
+    early[0] = early[0] & 0xcf | 0x10;
+    client.send(&early).unwrap();
+    gate.wait_for_metric(strays, 2.0);
+    let (_, from) = begun(&client, &origin, b"me");
+    // Now it belongs to somebody; so does the small one, and it is for the origin to judge.
+    for datagram in [&early, &small] {
+        client.send(datagram).unwrap();
+        let mut room = [0; 2000];
+        let (length, same) = origin.recv_from(&mut room).unwrap();
+        assert_eq!((&room[..length], same), (datagram.as_slice(), from));
+    }
+    assert_eq!(gate.metric(strays), 2.0);
+    client.set_nonblocking(true).unwrap();
+    client.recv(&mut [0; 100]).unwrap_err();
+}
+
+/// A gate in front of an origin that says what the test lets it say.
+fn scripted() -> (UdpSocket, Upstream, Gate) {
+    let origin = UdpSocket::bind("127.0.0.1:0").unwrap();
+    origin.set_read_timeout(Some(PATIENCE)).unwrap();
+    let upstream = Upstream::start();
+    upstream.addresses(HOST, &["127.0.0.1"]);
+    let port = origin.local_addr().unwrap().port().to_string();
+    let gate = Gate::start(&Setup::new(&upstream).set("proxy.quic-origin-port", &port));
+    (origin, upstream, gate)
+}
+
+/// Sends a first flight and sees it arrive; gives back its first datagram, and whom the origin takes for the client.
+fn begun(client: &UdpSocket, origin: &UdpSocket, source: &[u8]) -> (Vec<u8>, SocketAddr) {
+    let mut datagrams = flight_of(Version::V1, HOST, source);
+    for datagram in &datagrams {
+        client.send(datagram).unwrap();
+    }
+    let mut room = [0; 2000];
+    let mut from = None;
+    for datagram in &datagrams {
+        let (length, peer) = origin.recv_from(&mut room).unwrap();
+        assert_eq!(&room[..length], datagram.as_slice());
+        from = Some(peer);
+    }
+    (datagrams.swap_remove(0), from.unwrap())
 }
 
 #[test]

@@ -121,6 +121,15 @@ impl<'a> Long<'a> {
     }
 }
 
+impl Long<'_> {
+    /// Whether this is a packet of a connection's first flight, which the client's own choice of an ID leads to the server:
+    /// unless the server has chosen one without length.
+    pub fn is_early(&self) -> bool {
+        let kind = self.known().map(|version| self.kind(version));
+        matches!(kind, Some(Type::Initial | Type::ZeroRtt)) && !self.destination.is_empty()
+    }
+}
+
 fn id(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(*length))

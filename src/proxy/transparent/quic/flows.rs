@@ -3,6 +3,10 @@
 //! A flow is one QUIC connection. It is known by the path that its client's datagrams come by, and by the connection IDs
 //! that those name as their destination (RFC 9000 section 5.2): the one that the client made up, and those that the server
 //! chose in long headers. Later ones are encrypted, so a path is all there is then. Asked by the listener beside it.
+//!
+//! A client makes its ID up anew for every connection (section 7.2), so an Initial packet that repeats one is sent again, and
+//! belongs to the flow that has it, however silent that is. Unless its own ID is another one: that cannot change within a
+//! connection, so the client has begun a new one, which the flow of a connection that is over must not swallow.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -74,6 +78,8 @@ struct Flow<T> {
     /// Where datagrams came from last that are probably its, and nothing from `path` since.
     candidate: Option<Path>,
     ids: Vec<Id>,
+    /// What its first packet named: the ID made up for the server, while it is this flow's, and the client's own.
+    made: Option<(Id, Id)>,
 }
 
 /// The flows of a listener.
@@ -126,9 +132,13 @@ impl<T> Flows<T> {
             };
         };
         let known = Id::new(long.destination).and_then(|id| self.ids.get(&(client, id)));
+        let begins = long.begins(datagram.len());
         match (known, here) {
+            (Some(key), _) if begins && self.is_taken_anew(*key, &long) => Found::New,
             (Some(key), _) => self.go(*key, path),
-            (None, _) if long.begins(datagram.len()) => Found::New,
+            (None, _) if begins => Found::New,
+            // Of a connection that has not begun: the flow beside it leads to another origin.
+            (None, [_, ..]) if long.is_early() => Found::Stray,
             (None, [.., newest]) => self.stay(*newest),
             (None, []) => negotiate(datagram).map_or(Found::Stray, Found::Negotiate),
         }
@@ -156,11 +166,14 @@ impl<T> Flows<T> {
             path,
             candidate: None,
             ids: Vec::with_capacity(MOST_IDS),
+            made: Long::read(datagram)
+                .and_then(|long| Id::new(long.destination).zip(Id::new(long.source))),
         };
         self.flows.insert(key, flow);
         self.paths.entry(path).or_default().push(key);
         self.clients.entry(client).or_default().push(key);
         if let Some(long) = Long::read(datagram) {
+            self.unname(client, long.destination);
             self.name(key, long.destination);
         }
         Ok(key)
@@ -196,6 +209,29 @@ impl<T> Flows<T> {
     /// Where a flow's client is now.
     pub(super) fn path(&self, key: Key) -> Option<Path> {
         self.flows.get(&key).map(|flow| flow.path)
+    }
+
+    /// Whether the client makes up again the ID by which this flow began, for another connection.
+    fn is_taken_anew(&self, key: Key, long: &Long<'_>) -> bool {
+        let made = self.flows.get(&key).and_then(|flow| flow.made);
+        made.is_some_and(|(destination, source)| {
+            Id::new(long.destination) == Some(destination) && Id::new(long.source) != Some(source)
+        })
+    }
+
+    /// Takes an ID away from whoever has it.
+    fn unname(&mut self, client: IpAddr, id: &[u8]) {
+        let Some(id) = Id::new(id) else { return };
+        let Some(key) = self.ids.remove(&(client, id)) else {
+            return;
+        };
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.ids.retain(|other| *other != id);
+            flow.made = None;
+        }
+        if let Some(count) = self.lengths.get_mut(id.length) {
+            *count -= 1;
+        }
     }
 
     fn name(&mut self, key: Key, id: &[u8]) {
@@ -420,6 +456,90 @@ mod tests {
         assert!(matches!(flows.find(here, &other), Found::Negotiate(_)));
         let key = begun(&mut flows, here, b"made by another");
         assert_eq!(flows.find(here, &other), Found::Flow(key));
+    }
+
+    #[test]
+    fn an_initial_packet_that_repeats_an_id_is_of_its_flow_until_that_is_forgotten() {
+        let mut flows = Flows::default();
+        let here = path("192.168.1.9:4000");
+        let key = begun(&mut flows, here, b"made by client");
+        flows.learn(key, &handshake(b"client", b"the server"));
+        let again = initial(b"made by client");
+        assert_eq!(flows.find(here, &again), Found::Flow(key));
+        // Others make up what they like.
+        let other = path("192.168.1.10:4000");
+        assert_eq!(flows.find(other, &again), Found::New);
+        flows.remove(key);
+        assert_eq!(flows.find(here, &again), Found::New);
+    }
+
+    #[test]
+    fn an_id_that_is_made_up_again_for_another_connection_is_its_own() {
+        let mut flows = Flows::default();
+        let here = path("192.168.1.9:4000");
+        let old = begun(&mut flows, here, b"made by client");
+        flows.learn(old, &handshake(b"client", b"the server"));
+        let made = b"made by client";
+        let anew = client_initial(made, Version::V1, made, b"anew", 0, &[1], 1200).unwrap();
+        assert_eq!(flows.find(here, &anew), Found::New);
+        let new = flows.insert(here, &anew, LIMITS, |key| key).unwrap();
+        for _ in 0..2 {
+            assert_eq!(flows.find(here, &anew), Found::Flow(new));
+            assert_eq!(flows.find(here, &short(b"the server")), Found::Flow(old));
+        }
+        // A server's ID is not the client's to make up: whatever comes with it is for that server.
+        let named = b"the server";
+        let odd = client_initial(named, Version::V1, named, b"anew", 0, &[1], 1200).unwrap();
+        assert_eq!(flows.find(here, &odd), Found::Flow(old));
+        flows.remove(old);
+        assert_eq!(flows.find(here, &anew), Found::Flow(new));
+        flows.remove(new);
+        assert!(flows.paths.is_empty() && flows.clients.is_empty() && flows.ids.is_empty());
+        assert_eq!(flows.lengths, [0; LONGEST_ID + 1]);
+    }
+
+    #[test]
+    fn what_comes_before_the_first_packet_of_a_connection_is_of_no_flow_beside_it() {
+        let mut flows = Flows::default();
+        let here = path("192.168.1.9:4000");
+        let key = begun(&mut flows, here, b"made by client");
+        let mut early = handshake(b"of another", b"client");
+        early[0] = 0xd0;
+        // Shorter than any datagram may be that begins a connection (RFC 9000 section 14.1).
+        let made = b"of another";
+        let small = client_initial(made, Version::V1, made, b"client", 0, &[1], 1199).unwrap();
+        for datagram in [early, small] {
+            assert_eq!(flows.find(here, &datagram), Found::Stray);
+            let elsewhere = path("192.168.1.9:4001");
+            assert_eq!(flows.find(elsewhere, &datagram), Found::Stray);
+        }
+        let mut early = handshake(b"made by client", b"client");
+        early[0] = 0xd0;
+        assert_eq!(flows.find(here, &early), Found::Flow(key));
+    }
+
+    #[test]
+    fn ends_without_an_id_are_told_apart_by_their_path() {
+        let mut flows = Flows::default();
+        let (here, there) = (path("192.168.1.9:4000"), path("192.168.1.9:4001"));
+        let made = b"made by client";
+        let first = |made: &[u8]| client_initial(made, Version::V1, made, b"", 0, &[1], 1200);
+        let datagram = first(made).unwrap();
+        assert_eq!(flows.find(here, &datagram), Found::New);
+        let one = flows.insert(here, &datagram, LIMITS, |key| key).unwrap();
+        let two = begun(&mut flows, there, b"another one");
+        flows.learn(one, &handshake(b"", b""));
+        let nameless = client_initial(made, Version::V1, b"", b"", 1, &[1], 1200).unwrap();
+        for datagram in [nameless, handshake(b"", b""), short(b"")] {
+            assert_eq!(flows.find(here, &datagram), Found::Flow(one));
+            assert_eq!(flows.find(there, &datagram), Found::Flow(two));
+        }
+        // Nothing begins with an ID that is too short to be made up (RFC 9000 section 7.2).
+        let third = path("192.168.1.10:4002");
+        for made in [&b""[..], b"seven!!"] {
+            let datagram = first(made).unwrap();
+            assert_eq!(flows.find(third, &datagram), Found::Stray);
+        }
     }
 
     #[test]
