@@ -325,6 +325,31 @@ fn an_origin_whose_port_is_closed_is_told_at_once() {
 }
 
 #[test]
+fn a_port_that_closes_later_ends_the_flow_and_who_begins_again_is_told() {
+    let (origin, _upstream, gate) = scripted();
+    let client = raw(&gate);
+    let (_, from) = begun(&client, &origin, b"me");
+    origin.send_to(b"\x40 whatever", from).unwrap();
+    let mut room = [0; 2000];
+    client.recv(&mut room).unwrap();
+    // Whoever talks to another is nobody for us; and nobody else gets the port.
+    let other = SocketAddr::from(([127, 0, 0, 1], 9));
+    origin.connect(other).unwrap();
+    // The first one meets the closed port, whatever becomes of it.
+    client.send(b"\x40 still there?").unwrap();
+    let line = gate.wait_for_log("ended=\"broken-origin\"");
+    assert!(line.contains("inbound=\"quic\""), "{line}");
+    gate.wait_for_metric("sekisho_sessions_active", 0.0);
+    // The same ID, once more.
+    for datagram in flight(Version::V1, HOST) {
+        client.send(&datagram).unwrap();
+    }
+    let length = client.recv(&mut room).unwrap();
+    let long = Long::read(&room[..length]).unwrap();
+    assert_eq!((long.version, long.destination), (1, &b"me"[..]));
+}
+
+#[test]
 fn a_new_connection_under_an_old_id_does_not_end_in_the_old_flow() {
     let (origin, _upstream, gate) = scripted();
     let client = raw(&gate);

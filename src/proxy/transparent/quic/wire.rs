@@ -80,9 +80,11 @@ impl Wire {
         Ok(Self { socket, state })
     }
 
-    /// Waits until there may be something to receive.
+    /// Waits until there may be something to receive, be it an error: a socket whose peer has closed its port has
+    /// nothing to read.
     pub(super) async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
+        let something = Interest::READABLE | Interest::ERROR;
+        self.socket.ready(something).await.map(drop)
     }
 
     /// Hands what is there to `take`, with where it came from and to. `false` where nothing was there.
@@ -94,11 +96,18 @@ impl Wire {
         let mut slices = room.bytes.chunks_mut(ROOM).map(IoSliceMut::new);
         let mut slices: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-        let received = self.socket.try_io(Interest::READABLE, || {
-            let slices = slices.get_mut(..room.batch).unwrap_or_default();
-            self.state
-                .recv((&*self.socket).into(), slices, &mut room.metas)
-        });
+        let mut receive = |interest| {
+            self.socket.try_io(interest, || {
+                let slices = slices.get_mut(..room.batch).unwrap_or_default();
+                self.state
+                    .recv((&*self.socket).into(), slices, &mut room.metas)
+            })
+        };
+        let received = match receive(Interest::READABLE) {
+            // Each kind of readiness is taken back by itself, and only where nothing was there.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => receive(Interest::ERROR),
+            received => received,
+        };
         let count = match received {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
