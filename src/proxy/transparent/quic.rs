@@ -4,6 +4,11 @@
 //! This file is the listener: it tells flows apart by [`flows`] and hands each its datagrams. [`flow`] is the life of one
 //! of them. Whoever cannot be served is told so by the one packet that a bystander can make, so that it goes over to TCP at
 //! once; only strangers, and what is no QUIC, get no answer.
+//!
+//! What bounds what an address gets that a datagram only claims to come from (RFC 9000 section 8): it must be a client's;
+//! what we say by ourselves is shorter than the datagram that it answers; and the one origin whose words are passed on has
+//! got no byte more than its client sent, and keeps to three times that until the client's second flight. Nobody here
+//! holds an origin to it that does not keep to it, or that knows the gate by a token.
 
 mod flow;
 mod flows;
