@@ -206,6 +206,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
                 association_timeout: _,
                 proxy_protocol_from: _,
                 idle_timeout: _,
+                response_timeout: _,
                 sniff_timeout: _,
                 sniff_bytes: _,
                 header_bytes: _,

@@ -54,6 +54,8 @@ pub struct Proxy {
     pub proxy_protocol_from: Acl,
     /// How long a session may stay silent.
     pub idle_timeout: Duration,
+    /// How long an origin may take to begin its answer to a request of the forward proxy.
+    pub response_timeout: Duration,
     /// How long a client may take to say where it wants to go.
     pub sniff_timeout: Duration,
     /// How many bytes it may take, in bytes.
@@ -109,6 +111,7 @@ impl Proxy {
         let association_timeout = section.text("association-timeout", "5m", value::some_duration);
         let proxy_protocol_from = section.texts("proxy-protocol-from", &[], value::network);
         let idle_timeout = section.text("idle-timeout", "1h", value::some_duration);
+        let response_timeout = section.text("response-timeout", "15m", value::some_duration);
         let sniff_timeout = section.text("sniff-timeout", "10s", value::some_duration);
         let sniff_bytes = section.text("sniff-bytes", "64KiB", |text| {
             value::bytes_within(text, 1 << 10, 1 << 20)
@@ -143,6 +146,7 @@ impl Proxy {
             association_timeout: association_timeout?,
             proxy_protocol_from: Acl::new(proxy_protocol_from),
             idle_timeout: idle_timeout?,
+            response_timeout: response_timeout?,
             sniff_timeout: sniff_timeout?,
             sniff_bytes: sniff_bytes?,
             header_bytes: header_bytes?,

@@ -207,7 +207,7 @@ impl Kind {
                 StatusCode::GATEWAY_TIMEOUT,
                 "http_response_timeout",
                 INTERNAL_ERROR,
-                "The server took the request and stayed silent. Try again later.",
+                "The server took the request and stayed silent. Try again later, or raise proxy.response-timeout.",
             ),
             Self::ResponseBroken => (
                 StatusCode::BAD_GATEWAY,

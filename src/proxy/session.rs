@@ -206,6 +206,7 @@ impl Session {
             (Kind::HeadTooLarge, Inbound::Tls) => self.count_limit("sniff-bytes"),
             (Kind::HeadTooLarge, _) => self.count_limit("header-bytes"),
             (Kind::HeadTimeout, _) => self.count_limit("sniff-timeout"),
+            (Kind::ResponseTimeout, Inbound::Forward) => self.count_limit("response-timeout"),
             (Kind::ResponseTimeout, _) => self.count_limit("idle-timeout"),
             (Kind::NoName, Inbound::Tls | Inbound::Quic) => self.nameless(),
             _ => {}

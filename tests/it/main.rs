@@ -34,6 +34,7 @@ mod explain;
 mod forward;
 mod forward_h2;
 mod guard;
+mod hops;
 mod http;
 mod itself;
 mod limits;

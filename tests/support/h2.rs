@@ -1,12 +1,13 @@
 //! A client of HTTP/2 without TLS, as one that knows the proxy speaks to it.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::ext::Protocol;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::{HeaderMap, Method, Request};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -18,6 +19,7 @@ use super::{PATIENCE, Response};
 pub(crate) struct H2Client {
     runtime: Runtime,
     send: SendRequest<Bytes>,
+    pings: Mutex<PingPong>,
 }
 
 /// A stream of it.
@@ -35,13 +37,18 @@ impl H2Client {
             .enable_all()
             .build()
             .expect("a runtime");
-        let send = runtime.block_on(async {
+        let (send, pings) = runtime.block_on(async {
             let stream = TcpStream::connect(to).await.expect("connected");
-            let (send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+            let (send, mut connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+            let pings = connection.ping_pong().expect("not taken yet");
             tokio::spawn(async move { connection.await.ok() });
-            send
+            (send, Mutex::new(pings))
         });
-        Self { runtime, send }
+        Self {
+            runtime,
+            send,
+            pings,
+        }
     }
 
     /// What must happen, in time.
@@ -70,6 +77,21 @@ impl H2Client {
         let mut response = self.answer(&mut stream);
         response.body = self.rest(&mut stream).expect("the whole body");
         response
+    }
+
+    /// Asks whether the other side is there, and hears that it is.
+    pub(crate) fn ping(&self) {
+        let mut pings = self.pings.lock().expect("nobody panicked");
+        self.wait(pings.ping(Ping::opaque())).expect("a pong");
+    }
+
+    /// Waits until the other side takes no more requests.
+    pub(crate) fn wait_for_goaway(&self) {
+        self.wait(async {
+            while self.send.clone().ready().await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     /// Asks for a tunnel.

@@ -100,7 +100,8 @@ pub(super) async fn ask(connection: &Connection, request: Request<Sent>) -> Resu
     // Pinned where they are: each that takes the other by value would double its size.
     let asked = {
         let asking = pin!(pool.ask(&target, request));
-        let asking = pin!(patient(asking, &connection.activity, idle));
+        let patience = settings.response_timeout.min(idle);
+        let asking = pin!(patient(asking, &connection.activity, patience));
         connection.unless_gone(asking).await
     };
     let (answer, link) = match answered(asked, &target) {
@@ -266,15 +267,15 @@ fn rewritten(
     Ok((target, request))
 }
 
-/// Waits for the answer as long as something moves, and `None` once nothing did for `idle`.
+/// Waits for the answer as long as something moves, and `None` once nothing did for so long.
 async fn patient<T>(
     mut asked: Pin<&mut impl Future<Output = T>>,
     activity: &AtomicU64,
-    idle: Duration,
+    patience: Duration,
 ) -> Option<T> {
     loop {
         let before = activity.load(Ordering::Relaxed);
-        if let Ok(answer) = tokio::time::timeout(idle, asked.as_mut()).await {
+        if let Ok(answer) = tokio::time::timeout(patience, asked.as_mut()).await {
             return Some(answer);
         }
         if activity.load(Ordering::Relaxed) == before {

@@ -197,6 +197,7 @@ pub(super) fn settings() -> Settings {
             association_timeout: Duration::from_secs(60),
             proxy_protocol_from: Acl::default(),
             idle_timeout: Duration::from_secs(60),
+            response_timeout: Duration::from_secs(60),
             sniff_timeout: Duration::from_secs(60),
             sniff_bytes: 65_536,
             header_bytes: 16_384,
