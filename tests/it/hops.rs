@@ -1,15 +1,17 @@
-//! What RFC 9110 and 9112 ask of a proxy between two hops: a bound on the wait for an answer, and clients
-//! of HTTP/2 that are kept informed.
+//! What RFC 9110 and 9112 ask of a proxy between two hops: requests that count them, a bound on the wait for an
+//! answer, and clients of HTTP/2 that are kept informed.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use nix::sys::signal::Signal;
 
-use crate::support::{Gate, H2Client, PATIENCE, Response, Setup, Upstream, connect, read_response};
+use crate::support::{
+    Gate, H2Client, PATIENCE, Response, Setup, Upstream, connect, read_response, request,
+};
 
 const HOST: &str = "www.origin.example";
 
@@ -60,6 +62,10 @@ impl Home {
         let mut stream = self.origins.recv_timeout(3 * PATIENCE).unwrap();
         let head = head(&mut stream);
         (stream, head)
+    }
+
+    fn assert_not_asked(&self) {
+        assert!(self.origins.try_recv().is_err(), "the origin was asked");
     }
 
     fn request(&self, method: &Method, path: &str) -> http::request::Builder {
@@ -118,6 +124,142 @@ fn an_answer_that_has_begun_may_take_longer_than_its_head() {
     assert_timed_out(&read_response(&mut other).expect("an answer"));
     origin.write_all(b"done").unwrap();
     assert_eq!(read_response(&mut slow).unwrap().text(), "done");
+}
+
+#[test]
+fn options_and_trace_go_as_many_hops_as_they_may() {
+    let home = Home::start(|setup| setup);
+    for method in ["OPTIONS", "TRACE"] {
+        let head =
+            format!("{method} http://ORIGIN/x HTTP/1.1\r\nHost: ORIGIN\r\nMax-Forwards: 5\r\n\r\n");
+        let mut client = home.ask(&head);
+        let (mut origin, seen) = home.origin();
+        assert!(seen.contains("\r\nmax-forwards: 4\r\n"), "{seen}");
+        origin.write_all(DONE).unwrap();
+        assert_eq!(read_response(&mut client).unwrap().text(), "done");
+    }
+    // To the others it says nothing (RFC 9110 section 7.6.2).
+    let get = "GET http://ORIGIN/ HTTP/1.1\r\nHost: ORIGIN\r\nMax-Forwards: 0\r\n\r\n";
+    let _client = home.ask(get);
+    let (_origin, seen) = home.origin();
+    assert!(seen.contains("\r\nmax-forwards: 0\r\n"), "{seen}");
+}
+
+#[test]
+fn the_last_hop_answers_options_itself() {
+    let home = Home::start(|setup| setup);
+    let mut client =
+        home.ask("OPTIONS http://ORIGIN/ HTTP/1.1\r\nHost: ORIGIN\r\nMax-Forwards: 0\r\n\r\n");
+    let response = read_response(&mut client).unwrap();
+    assert_eq!(response.status, 200);
+    let allow = response.header("allow").expect("Allow");
+    assert!(
+        allow.contains("CONNECT") && allow.contains("GET"),
+        "{allow}"
+    );
+    let client = H2Client::connect(home.gate.addr("http"));
+    let request = home.request(&Method::OPTIONS, "/");
+    let request = request.header("max-forwards", "0").body(()).unwrap();
+    let mut stream = client.ask(request, true);
+    let response = client.answer(&mut stream);
+    assert_eq!(response.status, 200);
+    assert!(response.header("allow").is_some());
+    assert_eq!(client.rest(&mut stream).unwrap(), b"");
+    home.assert_not_asked();
+}
+
+#[test]
+fn the_last_hop_shows_a_trace_what_it_got_and_no_secret_of_it() {
+    let home = Home::start(|setup| setup);
+    let mut client = home.ask(
+        "TRACE http://ORIGIN/x?y HTTP/1.1\r\nHost: ORIGIN\r\nMax-Forwards: 0\r\nVia: 1.1 other\r\n\
+         Cookie: secret\r\nAuthorization: secret\r\nProxy-Authorization: secret\r\n\r\n",
+    );
+    let response = read_response(&mut client).unwrap();
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("content-type"), Some("message/http"));
+    let text = response.text();
+    let first = format!("TRACE http://{}/x?y HTTP/1.1\r\n", home.authority);
+    assert!(text.starts_with(&first), "{text}");
+    assert!(
+        text.to_ascii_lowercase().contains("\r\nvia: 1.1 other\r\n"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("\r\n\r\n") && !text.contains("secret"),
+        "{text}"
+    );
+    let client = H2Client::connect(home.gate.addr("http"));
+    let request = home.request(&Method::TRACE, "/x");
+    let request = request.header("max-forwards", "0").body(()).unwrap();
+    let mut stream = client.ask(request, true);
+    assert_eq!(client.answer(&mut stream).status, 200);
+    let text = String::from_utf8(client.rest(&mut stream).unwrap()).unwrap();
+    assert!(text.starts_with("TRACE http://"), "{text}");
+    home.assert_not_asked();
+}
+
+#[test]
+fn a_count_of_hops_that_is_none_and_a_trace_with_a_body_are_refused() {
+    let home = Home::start(|setup| setup);
+    for (method, lines) in [
+        ("OPTIONS", "Max-Forwards: -1\r\n"),
+        ("OPTIONS", "Max-Forwards: \r\n"),
+        ("TRACE", "Max-Forwards: 1, 2\r\n"),
+        ("TRACE", "Max-Forwards: 1\r\nMax-Forwards: 2\r\n"),
+        ("TRACE", "Content-Length: 1\r\n"),
+    ] {
+        let head = format!(
+            "{method} http://{}/ HTTP/1.1\r\nHost: x\r\n{lines}\r\nx",
+            home.authority
+        );
+        let response = request(home.gate.addr("http"), head.as_bytes()).unwrap();
+        assert_eq!(response.status, 400, "{method} {lines}");
+        assert!(response.header("proxy-status").is_some());
+    }
+    home.assert_not_asked();
+}
+
+#[test]
+fn the_options_of_a_server_as_a_whole_are_asked_for_by_a_star() {
+    let home = Home::start(|setup| setup);
+    for (line, seen) in [
+        ("OPTIONS http://ORIGIN", "options * http/1.1\r\n"),
+        ("OPTIONS http://ORIGIN/", "options / http/1.1\r\n"),
+        ("OPTIONS http://ORIGIN?x", "options /?x http/1.1\r\n"),
+        ("GET http://ORIGIN", "get / http/1.1\r\n"),
+        ("GET http://ORIGIN?x", "get /?x http/1.1\r\n"),
+    ] {
+        let mut client = home.ask(&format!(
+            "{line} HTTP/1.1\r\nHost: ORIGIN\r\nX: {line}\r\n\r\n"
+        ));
+        let (mut origin, head) = home.origin();
+        assert!(head.starts_with(seen), "{line}: {head}");
+        origin
+            .write_all(b"HTTP/1.1 204 None\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        assert_eq!(read_response(&mut client).unwrap().status, 204);
+    }
+}
+
+#[test]
+fn on_http_2_the_star_stands_in_the_path_and_only_options_has_it() {
+    let home = Home::start(|setup| setup);
+    let client = H2Client::connect(home.gate.addr("http"));
+    let asked = |method: &Method, path: &str| {
+        let uri = Uri::builder().scheme("http").path_and_query(path);
+        let uri = uri.authority(home.authority.as_str()).build().unwrap();
+        let request = Request::builder().method(method.clone()).uri(uri);
+        client.ask(request.body(()).unwrap(), true)
+    };
+    let mut stream = asked(&Method::OPTIONS, "*");
+    let (mut origin, head) = home.origin();
+    assert!(head.starts_with("options * http/1.1\r\n"), "{head}");
+    origin.write_all(DONE).unwrap();
+    assert_eq!(client.answer(&mut stream).status, 200);
+    let mut stream = asked(&Method::GET, "*");
+    assert_eq!(client.answer(&mut stream).status, 400);
+    home.assert_not_asked();
 }
 
 #[test]

@@ -17,9 +17,10 @@ use super::super::session::Session;
 use super::body::{End, Received, Sent};
 use super::forwarded::tell;
 use super::headers::{ambiguity, expects_continue, is_coded, pass_on, upgrade, was_here};
+use super::max_forwards;
 use super::pool::{Link, Pool};
 use super::tunnel::Tunnel;
-use super::{Body, Connection, Failed, said};
+use super::{Body, Connection, Failed, OfServer, said};
 use crate::config::Proxy;
 use crate::net::{ClientAddr, Host, Target};
 use crate::telemetry::{Inbound, Side};
@@ -35,7 +36,15 @@ pub(super) async fn answer(
     // To the screen any wish is one, be it for a protocol that is not passed on.
     let wished = request.headers().contains_key(UPGRADE);
     let upgrade = upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
-    let request = request.map(|body| Sent::http1(body, &sent, &connection.activity));
+    let mut request = request.map(|body| Sent::http1(body, &sent, &connection.activity));
+    match max_forwards::count(&mut request) {
+        Ok(None) => {}
+        Ok(Some(response)) => return response.map(Either::Left),
+        Err(failure) => {
+            session.failed(None, &failure);
+            return said(&failure);
+        }
+    }
     let reply = ask(connection, request).await.and_then(|reply| {
         if upgrade.is_none() {
             reply.not_switched()?;
@@ -235,11 +244,11 @@ fn rewritten(
         (host, 80) => host.to_string(),
         _ => target.to_string(),
     };
-    let path = head
-        .uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = match head.uri.path_and_query() {
+        _ if head.extensions.get::<OfServer>().is_some() => PathAndQuery::from_static("*"),
+        Some(path) => path.clone(),
+        None => PathAndQuery::from_static("/"),
+    };
     head.uri = Uri::from(path);
     let protocol = upgrade(&head.headers);
     let expects = head.version != Version::HTTP_10 && expects_continue(&head.headers);

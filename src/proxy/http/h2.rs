@@ -16,6 +16,7 @@ use ::h2::{Reason, RecvStream, SendStream};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Collected};
 use hyper::body::{Body as _, Frame};
 use tokio::net::TcpStream;
 
@@ -24,7 +25,7 @@ use super::super::session::Session;
 use super::super::{Proxy, Settings};
 use super::body::{Received, Sent};
 use super::headers::expects_continue;
-use super::{Connection, Failed, connect, forward, h2_tunnel};
+use super::{Connection, Failed, connect, forward, h2_tunnel, max_forwards};
 use crate::net::{ClientAddr, Full};
 use crate::telemetry::Inbound;
 
@@ -234,7 +235,16 @@ impl Stream {
         }
         let sent = Arc::<AtomicU64>::default();
         let activity = &self.connection.activity;
-        let request = request.map(|body| Sent::http2(body, &sent, activity));
+        let mut request = request.map(|body| Sent::http2(body, &sent, activity));
+        match max_forwards::count(&mut request) {
+            Ok(None) => {}
+            Ok(Some(response)) => {
+                let (head, body) = response.into_parts();
+                answer_whole(&mut self.respond, Response::from_parts(head, ()), body).await;
+                return Ok(());
+            }
+            Err(failure) => return Err((self, Box::new((None, failure)))),
+        }
         let asked = {
             let asking = pin!(forward::ask(&self.connection, request));
             unless_reset(&mut self.respond, asking).await
@@ -383,6 +393,12 @@ fn as_http1(mut request: Request<RecvStream>) -> Result<Request<RecvStream>, Fai
         Some(scheme) => return bad(format!("{scheme}:// needs a tunnel; use CONNECT")),
         None => return bad("the request names no http:// address".to_owned()),
     }
+    // Anything else would be another form of target in HTTP/1.1 (RFC 9113 section 8.3.1).
+    let path = request.uri().path();
+    let of_server = path == "*" && request.method() == Method::OPTIONS;
+    if !of_server && !path.starts_with('/') {
+        return bad("the path does not begin with a slash".to_owned());
+    }
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let authority = authority.unwrap_or_default().to_owned();
     let headers = request.headers_mut();
@@ -446,6 +462,21 @@ fn say(respond: &mut SendResponse<Bytes>, failure: &Failure, is_head: bool) {
         && !is_head
     {
         send.send_data(failure.body().into(), true).ok();
+    }
+}
+
+/// Says an answer of our own.
+async fn answer_whole(
+    respond: &mut SendResponse<Bytes>,
+    head: Response<()>,
+    body: http_body_util::Full<Bytes>,
+) {
+    let Ok(body) = body.collect().await.map(Collected::to_bytes);
+    // Only fails where the client is gone.
+    if let Ok(mut send) = respond.send_response(head, body.is_empty())
+        && !body.is_empty()
+    {
+        send.send_data(body, true).ok();
     }
 }
 

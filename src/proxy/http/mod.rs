@@ -9,6 +9,7 @@ mod forwarded;
 mod h2;
 mod h2_tunnel;
 mod headers;
+mod max_forwards;
 mod origin;
 mod pool;
 mod sieve;
@@ -48,6 +49,10 @@ const SMALLEST_HEAD: usize = 8_192;
 
 /// How often to look whether the rest of a preface has come whose first bytes came alone.
 const PREFACE_LOOK: Duration = Duration::from_millis(5);
+
+/// Marks an OPTIONS of a server as a whole (RFC 9112 section 3.2.4): to hyper `http://a` is `http://a/`.
+#[derive(Clone, Copy, Debug)]
+struct OfServer;
 
 /// Our own words, or those of an origin.
 type Body = Either<Full<Bytes>, body::Received>;
@@ -207,7 +212,7 @@ fn refusal(wire: &Watched, error: &hyper::Error) -> Option<Failure> {
 }
 
 impl Connection {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Body> {
         self.activity.fetch_add(1, Ordering::Relaxed);
         if let Some(wire) = self.wire.upgrade() {
             wire.ask();
@@ -215,6 +220,9 @@ impl Connection {
                 && let Some(fault) = wire.refused()
             {
                 return self.screened(fault, &wire);
+            }
+            if request.method() == Method::OPTIONS && wire.asks_of_server() {
+                request.extensions_mut().insert(OfServer);
             }
         }
         if let Err(failure) = self.log_in(request.headers()).await {

@@ -89,6 +89,11 @@ impl Watched {
         self.screen().stay()
     }
 
+    /// Whether the OPTIONS that is next to be answered names a server and no path on it.
+    pub(super) fn asks_of_server(&self) -> bool {
+        self.screen().asks_of_server()
+    }
+
     fn screen(&self) -> MutexGuard<'_, Screen> {
         // Every change is complete before anything can panic.
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)

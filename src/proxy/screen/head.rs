@@ -127,6 +127,19 @@ pub fn response(head: &[u8], to_head: bool) -> Result<Framing, Fault> {
     Ok(Framing { length, next })
 }
 
+/// The target of a request that was read, where its method is OPTIONS.
+pub(super) fn options(head: &[u8]) -> Option<&[u8]> {
+    let rest = head.strip_prefix(b"OPTIONS ")?;
+    rest.split(|&byte| byte == b' ').next()
+}
+
+/// Whether a target in absolute-form is a server as a whole, without path and query (RFC 9112 section 3.2.4).
+pub(super) fn is_bare(target: &[u8]) -> bool {
+    let behind = target.windows(3).position(|three| three == b"://");
+    let authority = behind.and_then(|at| target.get(at + 3..));
+    authority.is_some_and(|authority| !authority.iter().any(|byte| b"/?#".contains(byte)))
+}
+
 /// Reads one line of trailers, without its end.
 pub(super) fn trailer(line: &[u8]) -> Result<(), Fault> {
     field(line).map(|_| ())

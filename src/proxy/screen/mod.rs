@@ -12,10 +12,13 @@ mod head;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+
 pub use self::fault::Fault;
 pub use self::head::{Framing, Length, Next, request, response};
 
 use self::chunks::Chunks;
+use self::head::{is_bare, options};
 
 /// Interim answers before the answer; a sender of more has something else in mind.
 const MOST_INTERIM: usize = 64;
@@ -29,6 +32,9 @@ pub struct Screen {
     next: Next,
     /// The longest head, in bytes.
     most: usize,
+    /// Of each OPTIONS that nobody has asked about yet: whether it names a server and no path. Bounded, as a reader takes
+    /// only so many bytes before it answers.
+    options: VecDeque<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +106,7 @@ impl Screen {
             state: State::Head(Lines::default()),
             next: Next::Head,
             most,
+            options: VecDeque::new(),
         }
     }
 
@@ -109,6 +116,11 @@ impl Screen {
             *to_head = Some(head);
             *interim = 0;
         }
+    }
+
+    /// Whether the next OPTIONS in turn names a server and no path on it. To be asked once of each.
+    pub fn asks_of_server(&mut self) -> bool {
+        self.options.pop_front().unwrap_or(false)
     }
 
     /// The protocol stays HTTP. Whether what comes next is known to be a head: nothing came before this was known.
@@ -234,7 +246,13 @@ impl Screen {
         }
         let head = bytes.get(lines.start..end).unwrap_or_default();
         let framing = match &mut self.side {
-            Side::Requests => request(head)?,
+            Side::Requests => {
+                let framing = request(head)?;
+                if let Some(target) = options(head) {
+                    self.options.push_back(is_bare(target));
+                }
+                framing
+            }
             Side::Responses { to_head, interim } => {
                 let framing = response(head, *to_head == Some(true))?;
                 *interim += 1;
