@@ -102,7 +102,7 @@ fn headers_of_one_hop_go_no_further() {
     let head = format!(
         "GET http://{HOST}:{}/ HTTP/1.1\r\nHost: {HOST}\r\nConnection: keep-alive, X-Mine\r\n\
          X-Mine: secret\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n\
-         Proxy-Authorization: Basic eDp5\r\nTE: trailers\r\nX-Kept: yes\r\n\r\n",
+         Proxy-Authorization: Basic eDp5\r\nTE: deflate\r\nX-Kept: yes\r\n\r\n",
         origin.port()
     );
     let response = request(gate.addr("http"), head.as_bytes()).unwrap();

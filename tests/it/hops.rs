@@ -1,5 +1,5 @@
-//! What RFC 9110 and 9112 ask of a proxy between two hops: requests that count them, a bound on the wait for an
-//! answer, and clients of HTTP/2 that are kept informed.
+//! What RFC 9110 and 9112 ask of a proxy between two hops: requests that count them, trailers, a bound on the
+//! wait for an answer, and clients of HTTP/2 that are kept informed.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -260,6 +260,29 @@ fn on_http_2_the_star_stands_in_the_path_and_only_options_has_it() {
     let mut stream = asked(&Method::GET, "*");
     assert_eq!(client.answer(&mut stream).status, 400);
     home.assert_not_asked();
+}
+
+#[test]
+fn who_takes_trailers_is_told_to_the_origin() {
+    let home = Home::start(|setup| setup);
+    for (lines, told) in [
+        ("TE: trailers\r\nConnection: TE\r\n", true),
+        ("TE: gzip;q=0.5, Trailers\r\n", true),
+        ("TE: gzip\r\n", false),
+        ("", false),
+    ] {
+        let head = format!("GET http://ORIGIN/ HTTP/1.1\r\nHost: ORIGIN\r\n{lines}\r\n");
+        let _client = home.ask(&head);
+        let (_origin, head) = home.origin();
+        let said = head.contains("\r\nte: trailers\r\n") && head.contains("\r\nconnection: te\r\n");
+        assert_eq!(said, told, "{lines}: {head}");
+        assert!(!head.contains("gzip"), "{head}");
+    }
+    let client = H2Client::connect(home.gate.addr("http"));
+    let request = home.request(&Method::GET, "/").header("te", "trailers");
+    let _stream = client.ask(request.body(()).unwrap(), true);
+    let (_origin, head) = home.origin();
+    assert!(head.contains("\r\nte: trailers\r\n"), "{head}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, HeaderMap, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderMap, TE, UPGRADE};
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Request, Response, StatusCode, Version, response};
 use http_body_util::{Either, Full};
@@ -16,7 +16,9 @@ use super::super::respond::{Failure, Kind};
 use super::super::session::Session;
 use super::body::{End, Received, Sent};
 use super::forwarded::tell;
-use super::headers::{ambiguity, expects_continue, is_coded, pass_on, upgrade, was_here};
+use super::headers::{
+    ambiguity, expects_continue, is_coded, pass_on, takes_trailers, upgrade, was_here,
+};
 use super::max_forwards;
 use super::pool::{Link, Pool};
 use super::tunnel::Tunnel;
@@ -251,13 +253,27 @@ fn rewritten(
     };
     head.uri = Uri::from(path);
     let protocol = upgrade(&head.headers);
+    let trailers = head.version != Version::HTTP_10 && takes_trailers(&head.headers);
     let expects = head.version != Version::HTTP_10 && expects_continue(&head.headers);
     pass_on(&mut head.headers, head.version, via);
     tell(&mut head.headers, client.ip(), settings);
+    // Ours to ask of the next hop: they can be passed back.
+    let options = match (protocol.is_some(), trailers) {
+        (true, true) => "upgrade, te",
+        (true, false) => "upgrade",
+        (false, true) => "te",
+        (false, false) => "",
+    };
+    if !options.is_empty() {
+        let options = HeaderValue::from_static(options);
+        head.headers.insert(CONNECTION, options);
+    }
     if let Some(protocol) = protocol {
         head.headers.insert(UPGRADE, protocol);
-        head.headers
-            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if trailers {
+        let trailers = HeaderValue::from_static("trailers");
+        head.headers.insert(TE, trailers);
     }
     // RFC 9112 section 3.2.2: what Host said before does not count.
     let host = HeaderValue::try_from(host).map_err(|error| bad(error.to_string()))?;

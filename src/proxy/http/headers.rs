@@ -80,6 +80,11 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     (asked && single && !http2).then(|| protocol.clone())
 }
 
+/// Whether the client takes trailers, and would have them kept (RFC 9110 section 6.5.1).
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    tokens(headers, TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
+}
+
 /// Whether the client waits with the body until it is asked for (RFC 9110 section 10.1.1).
 pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
     tokens(headers, EXPECT).any(|name| name.eq_ignore_ascii_case("100-continue"))
