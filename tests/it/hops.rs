@@ -1,5 +1,5 @@
-//! What RFC 9110 and 9112 ask of a proxy between two hops: requests that count them, trailers, a bound on the
-//! wait for an answer, and clients of HTTP/2 that are kept informed.
+//! What RFC 9110 and 9112 ask of a proxy between two hops: requests that count them, interim answers, trailers, the body
+//! that waits to be asked for, and a bound on the wait for an answer. Over HTTP/1.1 and HTTP/2 to the client.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -283,6 +283,64 @@ fn who_takes_trailers_is_told_to_the_origin() {
     let _stream = client.ask(request.body(()).unwrap(), true);
     let (_origin, head) = home.origin();
     assert!(head.contains("\r\nte: trailers\r\n"), "{head}");
+}
+
+#[test]
+fn interim_answers_reach_a_client_of_http_2() {
+    let home = Home::start(|setup| setup);
+    let client = H2Client::connect(home.gate.addr("http"));
+    let request = home.request(&Method::GET, "/").body(()).unwrap();
+    let mut stream = client.ask(request, true);
+    let (mut origin, _) = home.origin();
+    origin
+        .write_all(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-mine\r\nX-Mine: 1\r\n\r\n")
+        .unwrap();
+    assert_eq!(client.interim(&mut stream).status(), 102);
+    let hints = client.interim(&mut stream);
+    assert_eq!(
+        (hints.status().as_u16(), &hints.headers()["link"]),
+        (103, &"</a>".parse().unwrap())
+    );
+    for hop in ["connection", "x-mine"] {
+        assert!(!hints.headers().contains_key(hop), "{hints:?}");
+    }
+    origin.write_all(DONE).unwrap();
+    assert_eq!(client.answer(&mut stream).status, 200);
+    assert_eq!(client.rest(&mut stream).unwrap(), b"done");
+}
+
+#[test]
+fn on_http_2_a_body_waits_until_the_origin_wants_it() {
+    let home = Home::start(|setup| setup);
+    let client = H2Client::connect(home.gate.addr("http"));
+    let expecting = || {
+        let request = home
+            .request(&Method::PUT, "/")
+            .header("expect", "100-continue");
+        request.header("content-length", 4).body(()).unwrap()
+    };
+    let mut stream = client.ask(expecting(), false);
+    let (mut origin, seen) = home.origin();
+    assert!(seen.contains("\r\nexpect: 100-continue\r\n"), "{seen}");
+    origin.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+    assert_eq!(client.interim(&mut stream).status(), 100);
+    client.say(&mut stream, b"body", true).unwrap();
+    let mut body = [0; 4];
+    origin.read_exact(&mut body).unwrap();
+    assert_eq!(&body, b"body");
+    origin
+        .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\ndone")
+        .unwrap();
+    assert_eq!(client.answer(&mut stream).status, 200);
+    assert_eq!(client.rest(&mut stream).unwrap(), b"done");
+
+    let mut stream = client.ask(expecting(), false);
+    let (mut origin, _) = home.origin();
+    origin
+        .write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\n\r\nmuch")
+        .unwrap();
+    assert_eq!(client.answer(&mut stream).status, 413);
+    assert_eq!(client.rest(&mut stream).unwrap(), b"much");
 }
 
 #[test]

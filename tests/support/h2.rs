@@ -94,6 +94,15 @@ impl H2Client {
         });
     }
 
+    /// The next interim answer.
+    pub(crate) fn interim(&self, stream: &mut H2Stream) -> http::Response<()> {
+        let answer = stream.answer.as_mut().expect("not answered yet");
+        let interim = std::future::poll_fn(|cx| answer.poll_informational(cx));
+        self.wait(interim)
+            .expect("an interim answer")
+            .expect("no error")
+    }
+
     /// Asks for a tunnel.
     pub(crate) fn tunnel(&self, authority: &str) -> (H2Stream, Response) {
         let request = Request::builder().method(Method::CONNECT).uri(authority);

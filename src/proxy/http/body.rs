@@ -4,12 +4,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use ::h2::RecvStream;
 use bytes::Bytes;
+use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,26 @@ use crate::telemetry::{Side, chain};
 
 /// How long an origin may take to say whether it wants the body (RFC 9110 section 10.1.1: not for ever).
 const CONTINUE: Duration = Duration::from_secs(1);
+
+/// Interim answers on their way to a client (RFC 9110 section 15.2), which whoever waits for the answer passes on. The
+/// screen bounds how many an origin may send.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Interim(Arc<Mutex<Vec<Response<()>>>>);
+
+impl Interim {
+    pub(super) fn push(&self, answer: Response<()>) {
+        self.answers().push(answer);
+    }
+
+    pub(super) fn take(&self) -> Vec<Response<()>> {
+        std::mem::take(&mut *self.answers())
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Vec<Response<()>>> {
+        // Every change is complete before anything can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Where the pieces of a request's body come from.
 #[derive(Debug)]
@@ -47,6 +68,8 @@ pub(in crate::proxy) struct Sent {
 struct Held {
     wanted: Arc<Wanted>,
     patience: Pin<Box<Sleep>>,
+    /// Where the client is told to go on; of HTTP/1.1 hyper tells it.
+    interim: Option<Interim>,
 }
 
 /// Whether the origin wants the body.
@@ -120,11 +143,12 @@ impl Sent {
     }
 
     /// Holds the body back until the origin wants it, or does not say.
-    pub(super) fn hold(&mut self) -> Arc<Wanted> {
+    pub(super) fn hold(&mut self, interim: Option<Interim>) -> Arc<Wanted> {
         let wanted = Arc::<Wanted>::default();
         self.held = Some(Held {
             wanted: Arc::clone(&wanted),
             patience: Box::pin(tokio::time::sleep(CONTINUE)),
+            interim,
         });
         wanted
     }
@@ -141,6 +165,11 @@ impl Body for Sent {
         let this = self.get_mut();
         if let Some(held) = &mut this.held {
             ready!(held.poll(cx));
+            if let Some(interim) = &held.interim {
+                let mut answer = Response::new(());
+                *answer.status_mut() = StatusCode::CONTINUE;
+                interim.push(answer);
+            }
             this.held = None;
         }
         let polled = match &mut this.source {

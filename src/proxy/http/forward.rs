@@ -14,7 +14,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::super::respond::{Failure, Kind};
 use super::super::session::Session;
-use super::body::{End, Received, Sent};
+use super::body::{End, Interim, Received, Sent};
 use super::forwarded::tell;
 use super::headers::{
     ambiguity, expects_continue, is_coded, pass_on, takes_trailers, upgrade, was_here,
@@ -47,7 +47,7 @@ pub(super) async fn answer(
             return said(&failure);
         }
     }
-    let reply = ask(connection, request).await.and_then(|reply| {
+    let reply = ask(connection, request, None).await.and_then(|reply| {
         if upgrade.is_none() {
             reply.not_switched()?;
         }
@@ -98,12 +98,17 @@ pub(super) struct Reply {
     protocol: Option<HeaderValue>,
 }
 
-/// Asks the origin that the request names. Of the failure only its session can tell.
-pub(super) async fn ask(connection: &Connection, request: Request<Sent>) -> Result<Reply, Failed> {
+/// Asks the origin that the request names. Interim answers go where they are wanted: to clients of HTTP/2, as hyper has no
+/// way to pass them on to those of HTTP/1.1. Of the failure only its session can tell.
+pub(super) async fn ask(
+    connection: &Connection,
+    request: Request<Sent>,
+    interim: Option<&Interim>,
+) -> Result<Reply, Failed> {
     let state = connection.proxy.live.load_full();
     let settings = &state.settings.proxy;
     let via = settings.via.as_deref();
-    let (target, request) = rewritten(request, connection.client, settings)
+    let (target, request) = rewritten(request, connection.client, settings, interim)
         .map_err(|failure| Box::new((None, failure)))?;
     tracing::debug!(client = %connection.client, method = %request.method(), %target, "request");
     let idle = settings.idle_timeout;
@@ -217,6 +222,7 @@ fn rewritten(
     request: Request<Sent>,
     client: ClientAddr,
     settings: &Proxy,
+    interim: Option<&Interim>,
 ) -> Result<(Target, Request<Sent>), Failure> {
     let via = settings.via.as_deref();
     let (mut head, mut body) = request.into_parts();
@@ -279,16 +285,25 @@ fn rewritten(
     let host = HeaderValue::try_from(host).map_err(|error| bad(error.to_string()))?;
     head.headers.insert(HOST, host);
     head.version = Version::HTTP_11;
-    if !expects || body.is_end_stream() {
-        return Ok((target, Request::from_parts(head, body)));
-    }
-    let wanted = body.hold();
+    let wanted = (expects && !body.is_end_stream()).then(|| body.hold(interim.cloned()));
     let mut request = Request::from_parts(head, body);
-    hyper::ext::on_informational(&mut request, move |interim| {
-        if interim.status() == StatusCode::CONTINUE {
-            wanted.say();
-        }
-    });
+    if wanted.is_some() || interim.is_some() {
+        let interim = interim.cloned().zip(Some(settings.via.clone()));
+        hyper::ext::on_informational(&mut request, move |answer| {
+            if answer.status() == StatusCode::CONTINUE {
+                // Whoever waits with a body is told when it is taken; to others it says nothing.
+                if let Some(wanted) = &wanted {
+                    wanted.say();
+                }
+            } else if let Some((interim, via)) = &interim {
+                let mut passed = Response::new(());
+                *passed.status_mut() = answer.status();
+                passed.headers_mut().clone_from(answer.headers());
+                pass_on(passed.headers_mut(), answer.version(), via.as_deref());
+                interim.push(passed);
+            }
+        });
+    }
     Ok((target, request))
 }
 

@@ -14,8 +14,8 @@ use ::h2::ext::Protocol;
 use ::h2::server::{Builder, SendResponse};
 use ::h2::{Reason, RecvStream, SendStream};
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, UPGRADE};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Collected};
 use hyper::body::{Body as _, Frame};
 use tokio::net::TcpStream;
@@ -23,8 +23,7 @@ use tokio::net::TcpStream;
 use super::super::respond::{Failure, Kind};
 use super::super::session::Session;
 use super::super::{Proxy, Settings};
-use super::body::{Received, Sent};
-use super::headers::expects_continue;
+use super::body::{Interim, Received, Sent};
 use super::{Connection, Failed, connect, forward, h2_tunnel, max_forwards};
 use crate::net::{ClientAddr, Full};
 use crate::telemetry::Inbound;
@@ -220,19 +219,10 @@ impl Stream {
 
     async fn forward(mut self, request: Request<RecvStream>) -> Done {
         self.connection.proxy.metrics.http_requests.inc();
-        let mut request = match as_http1(request) {
+        let request = match as_http1(request) {
             Ok(request) => request,
             Err(failure) => return Err((self, Box::new((None, failure)))),
         };
-        if expects_continue(request.headers()) {
-            // Only the frames of the body could tell the origin's wish later, and HTTP/1.1 has its own way on that side.
-            request.headers_mut().remove(EXPECT);
-            let mut interim = Response::new(());
-            *interim.status_mut() = StatusCode::CONTINUE;
-            if self.respond.send_informational(interim).is_err() {
-                return Err((self, gone()));
-            }
-        }
         let sent = Arc::<AtomicU64>::default();
         let activity = &self.connection.activity;
         let mut request = request.map(|body| Sent::http2(body, &sent, activity));
@@ -246,8 +236,9 @@ impl Stream {
             Err(failure) => return Err((self, Box::new((None, failure)))),
         }
         let asked = {
-            let asking = pin!(forward::ask(&self.connection, request));
-            unless_reset(&mut self.respond, asking).await
+            let interim = Interim::default();
+            let asking = pin!(forward::ask(&self.connection, request, Some(&interim)));
+            telling(&mut self.respond, &interim, asking).await
         };
         let reply = match asked {
             Ok(reply) => reply,
@@ -277,7 +268,7 @@ impl Stream {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert("sec-websocket-key", key());
         let asked = {
-            let asking = pin!(forward::ask(&self.connection, request));
+            let asking = pin!(forward::ask(&self.connection, request, None));
             unless_reset(&mut self.respond, asking).await
         };
         let reply = match asked {
@@ -438,11 +429,25 @@ fn is_number(value: &HeaderValue) -> bool {
 /// The outcome, or a failure as soon as the client has reset the stream.
 async fn unless_reset<T>(
     respond: &mut SendResponse<Bytes>,
+    doing: Pin<&mut impl Future<Output = Result<T, Failed>>>,
+) -> Result<T, Failed> {
+    telling(respond, &Interim::default(), doing).await
+}
+
+/// As [`unless_reset`], and passes interim answers on to the client as they come.
+async fn telling<T>(
+    respond: &mut SendResponse<Bytes>,
+    interim: &Interim,
     mut doing: Pin<&mut impl Future<Output = Result<T, Failed>>>,
 ) -> Result<T, Failed> {
     poll_fn(|cx| {
-        if let Poll::Ready(done) = doing.as_mut().poll(cx) {
-            return Poll::Ready(done);
+        let done = doing.as_mut().poll(cx);
+        for answer in interim.take() {
+            // Only fails where the client is gone.
+            respond.send_informational(answer).ok();
+        }
+        if done.is_ready() {
+            return done;
         }
         respond.poll_reset(cx).map(|_| Err(gone()))
     })
