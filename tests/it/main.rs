@@ -47,6 +47,7 @@ mod quic;
 mod reload;
 mod reload_storm;
 mod smuggling;
+mod smuggling_h2;
 mod socks;
 mod streaming;
 mod tls;

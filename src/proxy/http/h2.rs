@@ -385,7 +385,8 @@ fn as_http1(mut request: Request<RecvStream>) -> Result<Request<RecvStream>, Fai
         None => return bad("the request names no http:// address".to_owned()),
     }
     // Anything else would be another form of target in HTTP/1.1 (RFC 9113 section 8.3.1).
-    let path = request.uri().path();
+    let path = request.uri().path_and_query();
+    let path = path.map_or("", http::uri::PathAndQuery::as_str);
     let of_server = path == "*" && request.method() == Method::OPTIONS;
     if !of_server && !path.starts_with('/') {
         return bad("the path does not begin with a slash".to_owned());
