@@ -41,6 +41,7 @@ mod limits;
 mod log;
 mod matrix;
 mod pac;
+mod poisoning;
 mod proxy_protocol;
 mod querylog;
 mod quic;

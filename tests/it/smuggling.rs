@@ -502,6 +502,61 @@ fn the_transparent_proxy_takes_no_target_that_is_another_host_than_host() {
     assert_eq!(home.origin.got(), "");
 }
 
+#[test]
+fn a_target_that_could_name_another_host_is_refused() {
+    let home = home(OK);
+    for target in [
+        "http://a@ORIGIN/smuggled",
+        "http://ORIGIN@other.example/smuggled",
+        "http://ORIGIN\\@other.example/smuggled",
+        "http://ORIGIN:80/smuggled",
+        "http://[::1]ORIGIN/smuggled",
+        "http://[ORIGIN]/smuggled",
+        "http:///smuggled",
+        "http:/ORIGIN/smuggled",
+        "http:ORIGIN/smuggled",
+        "//ORIGIN/smuggled",
+        "ORIGIN/smuggled",
+        "/smuggled",
+        "*",
+        "http://ORIGIN\r/smuggled",
+        "http://ORIGIN\0/smuggled",
+        "http://ORIGIN\t/smuggled",
+    ] {
+        let bytes = format!("GET {target} HTTP/1.1\r\nHost: ORIGIN\r\n\r\n");
+        let mut stream = connect(home.gate.addr("http"));
+        stream.write_all(home.to_origin(&bytes).as_bytes()).unwrap();
+        let response = read_response(&mut stream).expect("a refusal");
+        assert_refused(&response, 400);
+        assert_eq!(home.origin.got(), "", "{target}");
+    }
+}
+
+#[test]
+fn the_transparent_proxy_takes_no_host_that_the_origin_could_read_otherwise() {
+    let home = home(OK);
+    for lines in [
+        "Host : ORIGIN",
+        "Host: other.example\r\n ORIGIN",
+        "X: y\r\n Host: ORIGIN",
+        "Host: other.example\r\nHost: ORIGIN",
+        "Host: other.example\rHost: ORIGIN",
+        "Host: ORIGIN\0",
+        "Host: ORIGIN, other.example",
+        "Host: a@ORIGIN",
+        "Host: ORIGIN/",
+        " Host: ORIGIN",
+        "Host ORIGIN",
+    ] {
+        let bytes = format!("GET /smuggled HTTP/1.1\r\n{lines}\r\n\r\n");
+        let mut stream = connect(home.gate.addr("plain"));
+        stream.write_all(home.to_origin(&bytes).as_bytes()).unwrap();
+        let response = read_response(&mut stream).expect("a refusal");
+        assert_eq!(response.status, 400, "{lines:?}");
+        assert_eq!(home.origin.got(), "", "{lines:?}");
+    }
+}
+
 /// An answer must not come to the client, be told as 502, be counted, and its connection not be used again.
 fn answer_refused(fault: &str, answer: &'static [u8]) {
     let home = home(answer);
