@@ -310,6 +310,41 @@ fn interim_answers_reach_a_client_of_http_2() {
 }
 
 #[test]
+fn interim_answers_stand_before_their_answer_and_clients_of_http_1_0_hear_of_none() {
+    let home = Home::start(|setup| setup);
+    let get = "GET http://ORIGIN/ HTTP/1.1\r\nHost: ORIGIN\r\n\r\n";
+    let mut client = home.ask(&get.repeat(2));
+    let mut origin = None;
+    for number in 0..2 {
+        let (mut stream, _) = match origin.take() {
+            None => home.origin(),
+            Some(mut stream) => {
+                let head = head(&mut stream);
+                (stream, head)
+            }
+        };
+        let hints =
+            format!("HTTP/1.1 103 Early Hints\r\nLink: </{number}>\r\nKeep-Alive: 5\r\n\r\n");
+        stream.write_all(hints.as_bytes()).unwrap();
+        // Before the answer is there.
+        let hints = format!("http/1.1 103 early hints\r\nlink: </{number}>\r\n\r\n");
+        assert_eq!(head(&mut client), hints);
+        stream.write_all(DONE).unwrap();
+        assert_eq!(read_response(&mut client).unwrap().text(), "done");
+        origin = Some(stream);
+    }
+    let mut client = home.ask("GET http://ORIGIN/ HTTP/1.0\r\n\r\n");
+    let mut stream = origin.take().unwrap();
+    head(&mut stream);
+    stream
+        .write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        .unwrap();
+    stream.write_all(DONE).unwrap();
+    let answer = head(&mut client);
+    assert!(answer.starts_with("http/1.0 200 "), "{answer}");
+}
+
+#[test]
 fn on_http_2_a_body_waits_until_the_origin_wants_it() {
     let home = Home::start(|setup| setup);
     let client = H2Client::connect(home.gate.addr("http"));

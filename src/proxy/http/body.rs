@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::super::screen::Fault;
 use super::super::session::Session;
 use super::pool::{Link, Pool};
 use super::sieve::fault;
+use super::wire::Watched;
 use crate::net::Target;
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{Side, chain};
@@ -26,24 +27,62 @@ use crate::telemetry::{Side, chain};
 /// How long an origin may take to say whether it wants the body (RFC 9110 section 10.1.1: not for ever).
 const CONTINUE: Duration = Duration::from_secs(1);
 
-/// Interim answers on their way to a client (RFC 9110 section 15.2), which whoever waits for the answer passes on. The
-/// screen bounds how many an origin may send.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Interim(Arc<Mutex<Vec<Response<()>>>>);
+/// The way of interim answers to a client (RFC 9110 section 15.2). The screen bounds how many an origin may send.
+#[derive(Clone, Debug)]
+pub(super) enum Interim {
+    /// Onto the connection, past hyper.
+    Http1(Weak<Watched>),
+    /// To whoever waits for the answer.
+    Http2(Arc<Mutex<Vec<Response<()>>>>),
+}
 
 impl Interim {
+    pub(super) fn http2() -> Self {
+        Self::Http2(Arc::default())
+    }
+
     pub(super) fn push(&self, answer: Response<()>) {
-        self.answers().push(answer);
+        match self {
+            Self::Http1(wire) => {
+                if let Some(wire) = wire.upgrade() {
+                    wire.say_between(&written(&answer));
+                }
+            }
+            Self::Http2(answers) => held(answers).push(answer),
+        }
     }
 
+    /// Those of HTTP/2 that wait to be passed on.
     pub(super) fn take(&self) -> Vec<Response<()>> {
-        std::mem::take(&mut *self.answers())
+        match self {
+            Self::Http1(_) => Vec::new(),
+            Self::Http2(answers) => std::mem::take(&mut *held(answers)),
+        }
     }
 
-    fn answers(&self) -> MutexGuard<'_, Vec<Response<()>>> {
-        // Every change is complete before anything can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether the client is to be told by us, and not by hyper, to send its body.
+    fn tells_to_continue(&self) -> bool {
+        matches!(self, Self::Http2(_))
     }
+}
+
+fn held(answers: &Mutex<Vec<Response<()>>>) -> MutexGuard<'_, Vec<Response<()>>> {
+    // Every change is complete before anything can panic.
+    answers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A head as HTTP/1.1 has it.
+fn written(answer: &Response<()>) -> Vec<u8> {
+    let status = answer.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+    for (name, value) in answer.headers() {
+        for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(piece);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 /// Where the pieces of a request's body come from.
@@ -148,7 +187,7 @@ impl Sent {
         self.held = Some(Held {
             wanted: Arc::clone(&wanted),
             patience: Box::pin(tokio::time::sleep(CONTINUE)),
-            interim,
+            interim: interim.filter(Interim::tells_to_continue),
         });
         wanted
     }

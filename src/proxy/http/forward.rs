@@ -47,12 +47,16 @@ pub(super) async fn answer(
             return said(&failure);
         }
     }
-    let reply = ask(connection, request, None).await.and_then(|reply| {
-        if upgrade.is_none() {
-            reply.not_switched()?;
-        }
-        Ok(reply)
-    });
+    let knows_interim = request.version() != Version::HTTP_10;
+    let interim = knows_interim.then(|| Interim::Http1(connection.wire.clone()));
+    let reply = ask(connection, request, interim.as_ref())
+        .await
+        .and_then(|reply| {
+            if upgrade.is_none() {
+                reply.not_switched()?;
+            }
+            Ok(reply)
+        });
     let reply = match reply {
         Ok(reply) => reply,
         Err(failed) => {
@@ -98,8 +102,8 @@ pub(super) struct Reply {
     protocol: Option<HeaderValue>,
 }
 
-/// Asks the origin that the request names. Interim answers go where they are wanted: to clients of HTTP/2, as hyper has no
-/// way to pass them on to those of HTTP/1.1. Of the failure only its session can tell.
+/// Asks the origin that the request names. Interim answers go to `interim`: not to clients of HTTP/1.0, which know
+/// none. Of the failure only its session can tell.
 pub(super) async fn ask(
     connection: &Connection,
     request: Request<Sent>,

@@ -236,7 +236,7 @@ impl Stream {
             Err(failure) => return Err((self, Box::new((None, failure)))),
         }
         let asked = {
-            let interim = Interim::default();
+            let interim = Interim::http2();
             let asking = pin!(forward::ask(&self.connection, request, Some(&interim)));
             telling(&mut self.respond, &interim, asking).await
         };
@@ -432,7 +432,7 @@ async fn unless_reset<T>(
     respond: &mut SendResponse<Bytes>,
     doing: Pin<&mut impl Future<Output = Result<T, Failed>>>,
 ) -> Result<T, Failed> {
-    telling(respond, &Interim::default(), doing).await
+    telling(respond, &Interim::http2(), doing).await
 }
 
 /// As [`unless_reset`], and passes interim answers on to the client as they come.

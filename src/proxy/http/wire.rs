@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -64,6 +64,16 @@ pub(super) struct Watched {
     screen: Mutex<Screen>,
     /// Why nothing more is read.
     refused: OnceLock<Fault>,
+    interim: Mutex<Between>,
+}
+
+/// What is said between the messages that hyper writes.
+#[derive(Debug, Default)]
+struct Between {
+    /// hyper is in the middle of a message.
+    busy: bool,
+    /// What the socket has not taken yet.
+    rest: BytesMut,
 }
 
 impl Watched {
@@ -75,6 +85,7 @@ impl Watched {
             asked: AtomicBool::new(false),
             screen: Mutex::new(Screen::requests(header_bytes)),
             refused: OnceLock::new(),
+            interim: Mutex::default(),
         })
     }
 
@@ -92,6 +103,25 @@ impl Watched {
     /// Whether the OPTIONS that is next to be answered names a server and no path on it.
     pub(super) fn asks_of_server(&self) -> bool {
         self.screen().asks_of_server()
+    }
+
+    /// Says an interim answer, which hyper has no way to say: to be called while a request is being answered and nothing
+    /// was answered yet. A client that does not even read the answer before gets none.
+    pub(super) fn say_between(&self, head: &[u8]) {
+        let mut between = self.between();
+        if between.busy || !between.rest.is_empty() {
+            return;
+        }
+        // What goes wrong here goes wrong for hyper, too.
+        let written = self.stream.try_write(head).unwrap_or(0);
+        between
+            .rest
+            .extend_from_slice(head.get(written..).unwrap_or_default());
+    }
+
+    fn between(&self) -> MutexGuard<'_, Between> {
+        // Every change is complete before anything can panic.
+        self.interim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn screen(&self) -> MutexGuard<'_, Screen> {
@@ -174,8 +204,18 @@ impl Wire {
         cx: &mut Context<'_>,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        let mut between = self.watched.between();
+        between.busy = true;
         loop {
             ready!(self.watched.stream.poll_write_ready(cx))?;
+            if !between.rest.is_empty() {
+                match self.watched.stream.try_write(&between.rest) {
+                    Ok(written) => between.rest.advance(written),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+                continue;
+            }
             match write(&self.watched.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
@@ -197,6 +237,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes when it has written everything that it had.
+        self.watched.between().busy = false;
         Poll::Ready(Ok(()))
     }
 
