@@ -74,7 +74,9 @@ fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0, 0, 0, 0, 0, 0, ..] => Some("IPv4-compatible"),
         [0x64, 0xff9b, 1, ..] => Some("local-use NAT64"),
         [0x2001, 0, ..] => Some("Teredo"),
-        _ => None,
+        // Of the rest, only 2000::/3 is given out (RFC 4291 section 2.4); NAT64 is judged by what it carries.
+        [0x2000..=0x3fff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => None,
+        _ => Some("reserved"),
     }
 }
 
@@ -188,6 +190,13 @@ mod tests {
             "2002:c0a8:0101::1",
             "::10.0.0.1",
             "2001::1",
+            // IPv4-translated (RFC 2765), which translators on the path take for IPv4; SRv6; and what nobody has.
+            "::ffff:0:192.168.1.1",
+            "64:ff9b:2::1",
+            "5f00::1",
+            "1fff::1",
+            "4000::1",
+            "fe00::1",
         ] {
             assert!(special_purpose(text.parse().unwrap()).is_some(), "{text}");
         }
