@@ -12,6 +12,7 @@ mod seam;
 mod session;
 pub mod sniff;
 pub mod socks5;
+mod stand_ins;
 #[cfg(test)]
 mod testing;
 mod transparent;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -34,6 +36,7 @@ use self::farewell::turn_away;
 use self::http::Pool;
 use self::respond::{Failure, Kind};
 use self::seam::{Carry, Dial};
+use self::stand_ins::{StandIn, StandIns};
 use crate::config;
 use crate::dial::{Dialed, Dialer, Flow};
 use crate::net::{
@@ -198,6 +201,7 @@ pub struct Proxy {
     rates: Mutex<Buckets>,
     /// For those who are told why they are not let in.
     told: Arc<Semaphore>,
+    stand_ins: StandIns,
     /// No more connections.
     stop: CancellationToken,
     /// No more bytes.
@@ -232,6 +236,7 @@ impl Proxy {
             ),
             rates: Mutex::default(),
             told: Arc::new(Semaphore::new(TOLD)),
+            stand_ins: StandIns::default(),
             associations: Admission::new(
                 settings.proxy.max_associations,
                 settings.proxy.max_associations_per_client,
@@ -281,19 +286,30 @@ impl Proxy {
 
     /// Serves clients that take us for the TLS server that they name in their SNI, until [`Proxy::stop`].
     pub async fn serve_tls(self: Arc<Self>, listener: TcpListener) {
-        self.serve(listener, None, |proxy, admitted| {
-            Box::pin(transparent::tls::serve(proxy, admitted))
-        })
-        .await;
+        let _place = self.stand_ins.enter(&listener, StandIn::Tls);
+        let serving = Arc::clone(&self).serve(listener, None, |proxy, admitted| {
+            Box::pin(transparent::tls::serve(proxy, admitted, BytesMut::new()))
+        });
+        serving.await;
     }
 
     /// Serves clients that take us for the HTTP server that they name in Host, until [`Proxy::stop`]; hosts that
     /// `site` owns, and requests of HTTP/1.0 that name none, are for the site.
     pub async fn serve_plain(self: Arc<Self>, listener: TcpListener, site: Option<Arc<dyn Site>>) {
-        self.serve(listener, Some(Failure::raw), move |proxy, admitted| {
-            Box::pin(transparent::http::serve(proxy, admitted, site.clone()))
-        })
-        .await;
+        let _place = self
+            .stand_ins
+            .enter(&listener, StandIn::Plain(site.clone()));
+        let words: Words = Failure::raw;
+        let serving = Arc::clone(&self).serve(listener, Some(words), move |proxy, admitted| {
+            let said = BytesMut::new();
+            Box::pin(transparent::http::serve(
+                proxy,
+                admitted,
+                said,
+                site.clone(),
+            ))
+        });
+        serving.await;
     }
 
     /// Serves clients that take us for the QUIC server that they name in their SNI, until [`Proxy::stop`] was called and

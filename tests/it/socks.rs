@@ -6,7 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::{
     Gate, Origin, PATIENCE, Reach, Service, Setup, Upstream, connect, has_ipv6, installed,
-    socks_associate, socks_datagram, socks_greet, socks_request,
+    read_response, socks_associate, socks_datagram, socks_greet, socks_request, socks_tunnel,
+    tls_get,
 };
 
 const HOST: &str = "www.origin.example";
@@ -78,6 +79,50 @@ fn failures_have_their_codes() {
         stream.read_to_end(&mut said).unwrap();
         assert_eq!(said, [5, code, 0, 1, 0, 0, 0, 0, 0, 0], "{host}:{port}");
     }
+}
+
+#[test]
+fn who_asks_for_an_address_of_ours_that_stands_in_for_others_reaches_them() {
+    let upstream = Upstream::start();
+    upstream.addresses(HOST, &["127.0.0.1", "::1"]);
+    let (tls, plain) = (Origin::start(Service::Tls), Origin::start(Service::Http));
+    let setup = Setup::new(&upstream)
+        .set("proxy.tls-origin-port", &tls.port().to_string())
+        .set("proxy.plain-origin-port", &plain.port().to_string());
+    let gate = Gate::start(&setup);
+    let socks = gate.addr("socks");
+    let ours = |kind: &str| {
+        let address = gate.addr(kind);
+        socks_tunnel(socks, &address.ip().to_string(), address.port())
+    };
+
+    let response = tls_get(ours("tls").expect("a tunnel"), HOST, "/").expect("a response");
+    assert_eq!((response.status, response.family().as_str()), (200, "ipv6"));
+    let mut stream = ours("plain").expect("a tunnel");
+    let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    for _ in 0..2 {
+        stream.write_all(head.as_bytes()).unwrap();
+        assert_eq!(read_response(&mut stream).unwrap().status, 200);
+    }
+    // Words that did not wait for the answer.
+    let mut stream = socks_greet(socks);
+    let plain = gate.addr("plain");
+    let request = socks_request(1, &plain.ip().to_string(), plain.port());
+    stream
+        .write_all(&[&request[..], head.as_bytes()].concat())
+        .unwrap();
+    let mut answer = [0; 10];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[..2], [5, 0]);
+    assert_eq!(read_response(&mut stream).unwrap().status, 200);
+
+    for kind in ["socks", "http", "web", "dns-tcp"] {
+        assert_eq!(ours(kind).err(), Some(2), "{kind}");
+    }
+    let mut itself = ours("plain").expect("a tunnel");
+    let head = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", gate.addr("plain"));
+    itself.write_all(head.as_bytes()).unwrap();
+    assert_eq!(read_response(&mut itself).unwrap().status, 403);
 }
 
 #[test]

@@ -21,10 +21,12 @@ use self::udp::Association;
 use self::wire::{Address, Command, Greeting, Read, Request, Wrong};
 use super::farewell::farewell;
 use super::respond::{Failure, Kind};
+use super::seam::Task;
 use super::session::{Reached, Session, unless_gone};
-use super::{Admitted, Proxy, State};
+use super::stand_ins::StandIn;
+use super::{Admitted, Proxy, State, transparent};
 use crate::dial::Dialed;
-use crate::net::{ClientAddr, Target};
+use crate::net::{ClientAddr, Host, Target};
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{Inbound, RefusalLabels, Side};
 
@@ -84,7 +86,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
     let Admitted {
         stream,
         client,
-        seat: _seat,
+        seat,
         state,
     } = admitted;
     // What is over before the tunnel begins is boxed: a tunnel may stay open for hours and need not keep its room.
@@ -99,6 +101,21 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
             let idle = state.settings.proxy.association_timeout;
             drop(state);
             return Box::pin(association.run(stream, idle, &proxy.cut)).await;
+        }
+        Prepared::Here(stand_in, stream, said) => {
+            let admitted = Admitted {
+                stream,
+                client,
+                seat,
+                state,
+            };
+            let serving: Task<'_, ()> = match stand_in {
+                StandIn::Tls => Box::pin(transparent::tls::serve(proxy, admitted, said)),
+                StandIn::Plain(site) => {
+                    Box::pin(transparent::http::serve(proxy, admitted, said, site))
+                }
+            };
+            return serving.await;
         }
     };
     // Neither the rules nor the users of its beginning are needed any more, where a reload has replaced them.
@@ -120,6 +137,8 @@ pub(super) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
 enum Prepared {
     Tunnel(Box<Tunnel>),
     Association(Box<Association>, TcpStream),
+    /// A connection to ourselves, and what was said on it already.
+    Here(StandIn, TcpStream, BytesMut),
 }
 
 /// A connection that stands.
@@ -145,6 +164,13 @@ async fn prepare(
     if !talk.heard {
         // Opened in advance, and never used.
         return None;
+    }
+    if let Ok(request) = &request
+        && let Some(stand_in) = talk.stand_in(request)
+    {
+        let words = talk.stage.success();
+        talk.say(&words).await.ok()?;
+        return Some(Prepared::Here(stand_in, talk.stream, talk.bytes));
     }
     let inbound = match &request {
         Ok(request) if request.command == Command::UdpAssociate => Inbound::Socks5Udp,
@@ -254,6 +280,22 @@ impl<'a> Conversation<'a> {
         }
         self.stage = Stage::Request;
         self.read(wire::request).await
+    }
+
+    /// A client that resolves names by itself has our address for those that we steer.
+    fn stand_in(&self, request: &Request) -> Option<StandIn> {
+        if request.command != Command::Connect {
+            return None;
+        }
+        let target = request.target().ok()?;
+        let Host::Addr(ip) = target.host else {
+            return None;
+        };
+        let here = self.stream.local_addr().ok();
+        let address = SocketAddr::new(ip, target.port);
+        self.proxy
+            .stand_ins
+            .find(address, here.map(|here| here.ip()))
     }
 
     /// Reads until `parse` has found something.

@@ -93,6 +93,7 @@ async fn a_session_takes_little_memory() {
         .proxy
         .admit(stream, ClientAddr::new(peer), None)
         .unwrap();
-    let serving = transparent::tls::serve(Arc::clone(&gate.proxy), admitted);
+    let serving =
+        transparent::tls::serve(Arc::clone(&gate.proxy), admitted, bytes::BytesMut::new());
     assert!(size_of_val(&serving) <= 1_024, "{}", size_of_val(&serving));
 }

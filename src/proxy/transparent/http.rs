@@ -17,11 +17,12 @@ use crate::net::{ClientAddr, Prefixed, Target};
 use crate::relay::{Turned, Watched};
 use crate::telemetry::Inbound;
 
-/// Serves one connection: its first request says where it goes, and each later one that names another host begins a
+/// Serves one connection, of which some bytes may have been read: its first request says where it goes, and each later one that names another host begins a
 /// session of its own.
 pub(in crate::proxy) async fn serve(
     proxy: Arc<Proxy>,
     admitted: Admitted,
+    mut bytes: BytesMut,
     site: Option<Arc<dyn Site>>,
 ) {
     let Admitted {
@@ -30,7 +31,6 @@ pub(in crate::proxy) async fn serve(
         seat: _seat,
         mut state,
     } = admitted;
-    let mut bytes = BytesMut::new();
     loop {
         // A session may stay open for hours: what is over before it is boxed.
         let turned = session(&proxy, &state, client, stream, bytes, site.as_ref()).await;

@@ -12,8 +12,8 @@ use super::super::{Admitted, Proxy};
 use crate::net::{Host, Target};
 use crate::telemetry::Inbound;
 
-/// Serves one connection.
-pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
+/// Serves one connection, of which some bytes may have been read.
+pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted, mut bytes: BytesMut) {
     let Admitted {
         mut stream,
         client,
@@ -21,7 +21,6 @@ pub(in crate::proxy) async fn serve(proxy: Arc<Proxy>, admitted: Admitted) {
         state,
     } = admitted;
     let settings = &state.settings;
-    let mut bytes = BytesMut::new();
     // What is over before the tunnel begins is boxed: a tunnel may stay open for hours and need not keep its room.
     let reading = Box::pin(super::sniff(
         &mut stream,
