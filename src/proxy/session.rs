@@ -1,7 +1,7 @@
 //! One session: what it is counted as, the line that is logged at its end, and whether its client is still there.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -13,9 +13,12 @@ use crate::dial::{Dialed, Settled};
 use crate::net::{ClientAddr, Family, Target, broken};
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{
-    FailureLabels, FaultLabels, Inbound, InboundLabels, LimitLabels, Metrics, Side, TrafficLabels,
-    events,
+    FailureLabels, FaultLabels, Inbound, InboundLabels, LimitLabels, Metrics, Side, Sparing,
+    TrafficLabels, events,
 };
+
+/// One for all sessions: who floods us does not fill the log.
+static NAMELESS_LINES: Mutex<Sparing> = Mutex::new(Sparing::new());
 
 /// A session that is open.
 #[derive(Debug)]
@@ -238,9 +241,17 @@ impl Session {
             .sessions_nameless
             .get_or_create(&InboundLabels { inbound })
             .inc();
+        let mut sparing = NAMELESS_LINES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(left_out) = sparing.say(now().into_std()) else {
+            return;
+        };
+        drop(sparing);
         tracing::info!(
             client = %self.client,
             inbound = inbound.as_str(),
+            left_out,
             hint = "set the proxy in the program, or put what it asks for into steer.never",
             "{}", events::NAMELESS
         );

@@ -8,7 +8,8 @@ pub const READY: &str = "ready";
 /// `received`, `duration_ms`, `ended`. One of `socks5-udp` has many targets: `origins`, `sent_datagrams` and
 /// `received_datagrams` instead of `target`, `family`, `address`, `attempts`, `connect_ms`.
 pub const SESSION: &str = "session";
-/// A ClientHello names no server: fields `client`, `inbound`, `hint`.
+/// A ClientHello names no server: fields `client`, `inbound`, `left_out`, `hint`. At most ten in a minute; `left_out` counts
+/// those that were not logged since the last one.
 pub const NAMELESS: &str = "no server name";
 /// A family is ill, and the other one goes first: fields `family` and `why` (`no route`, `no answers`).
 pub const FAMILY_ILL: &str = "family ill";

@@ -7,6 +7,7 @@ pub mod events;
 mod log;
 mod metrics;
 mod queries;
+mod sparing;
 
 pub use errors::chain;
 pub use log::{LogError, colour, init, set_level};
@@ -16,3 +17,4 @@ pub use metrics::{
     ReloadLabels, Side, TrafficLabels, UpstreamLabels, ViaLabels,
 };
 pub use queries::{QueryLine, queries_wanted, set_queries, tell_query};
+pub use sparing::Sparing;
