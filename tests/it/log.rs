@@ -1,5 +1,8 @@
 //! Log lines for programs: one JSON object each, with the fields of the text.
 
+use std::io::Read as _;
+use std::net::Shutdown;
+
 use serde_json::Value;
 
 use crate::support::{Gate, Origin, Service, Setup, Upstream, tunnel};
@@ -15,7 +18,9 @@ fn every_line_is_an_object_whose_fields_stand_in_it_once() {
     assert_eq!(listening["message"], "listening");
     let address = listening["addr"].as_str().unwrap().parse().unwrap();
     let target = format!("127.0.0.1:{}", origin.port());
-    drop(tunnel(address, &target));
+    let (mut stream, _) = tunnel(address, &target);
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 3, "bye");
     let line = gate.wait_for_log(r#""message":"session""#);
     assert_eq!(line.matches(r#""target":"#).count(), 1, "{line}");
     let session: Value = serde_json::from_str(&line).unwrap();
