@@ -172,7 +172,7 @@ impl Flow {
     /// may be used from several tasks, and beside [`Flow::send`] and [`Flow::recv`].
     pub fn socket(&self) -> Option<Arc<UdpSocket>> {
         match &self.0.state {
-            State::Settled(settled) => Some(Arc::clone(&settled.socket)),
+            State::Settled(settled) => Some(Arc::clone(&settled.socket.udp)),
             State::Racing(_) | State::Over => None,
         }
     }

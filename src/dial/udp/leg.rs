@@ -3,10 +3,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use nix::errno::Errno;
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf, Ready};
 use tokio::net::UdpSocket;
 
 use super::super::rules::Rules;
@@ -36,17 +38,29 @@ pub(in crate::dial) trait Leg: Send + Sync {
 /// The system's UDP.
 pub(in crate::dial) struct System(pub(super) Ways);
 
-impl Wire for System {
-    type Socket = UdpSocket;
+/// A socket of the system, and the wait for its errors.
+pub(in crate::dial) struct Socket {
+    pub(super) udp: Arc<UdpSocket>,
+    broken: Mutex<Option<Broken>>,
+}
 
-    fn open(&self, to: SocketAddr) -> io::Result<UdpSocket> {
-        UdpSocket::from_std(self.0.connect_udp(to)?)
+/// Ends when the socket has an error.
+type Broken = Pin<Box<dyn Future<Output = io::Result<Ready>> + Send>>;
+
+impl Wire for System {
+    type Socket = Socket;
+
+    fn open(&self, to: SocketAddr) -> io::Result<Socket> {
+        Ok(Socket {
+            udp: Arc::new(UdpSocket::from_std(self.0.connect_udp(to)?)?),
+            broken: Mutex::default(),
+        })
     }
 }
 
-impl Leg for UdpSocket {
+impl Leg for Socket {
     fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        send_now(self, datagram).map(drop)
+        send_now(&self.udp, datagram).map(drop)
     }
 
     fn poll_recv(
@@ -54,11 +68,42 @@ impl Leg for UdpSocket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Self::poll_recv(self, context, buffer)
+        if let Poll::Ready(received) = self.udp.poll_recv(context, buffer) {
+            return Poll::Ready(received);
+        }
+        self.poll_error(context).map(Err)
     }
 
     fn local_ip(&self) -> io::Result<IpAddr> {
-        Ok(self.local_addr()?.ip())
+        Ok(self.udp.local_addr()?.ip())
+    }
+}
+
+impl Socket {
+    /// That a port is closed is told as an error of the socket, with nothing to read, and nobody is woken for it who
+    /// waits to read.
+    fn poll_error(&self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let waiting = broken.get_or_insert_with(|| {
+                let udp = Arc::clone(&self.udp);
+                Box::pin(async move { udp.ready(Interest::ERROR).await })
+            });
+            let ready = ready!(waiting.as_mut().poll(context));
+            *broken = None;
+            let taken = ready.and_then(|_| {
+                self.udp.try_io(Interest::ERROR, || {
+                    // Without an error the readiness is taken back.
+                    let error = self.udp.take_error()?;
+                    Err::<(), _>(error.unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
+                })
+            });
+            match taken {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(error),
+            }
+        }
     }
 }
 

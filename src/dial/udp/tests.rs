@@ -401,6 +401,24 @@ async fn candidates_take_turns_and_the_slow_family_is_waited_for_only_shortly() 
 }
 
 #[tokio::test]
+async fn over_loopback_a_closed_port_is_told_after_one_datagram() {
+    let origin = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = origin.local_addr().unwrap().port();
+    drop(origin);
+    let names = Names {
+        aaaa: (0, Ok(Vec::new())),
+        a: (0, Ok(vec![[127, 0, 0, 1].into()])),
+    };
+    let rules = Arc::new(rules(&["127.0.0.0/8"]));
+    let target = Target::new(target().host, port);
+    let system = System(rules.ways.clone());
+    let mut flow = Course::new(Arc::clone(&rules), BOTH, &names, system, client(), &target);
+    flow.send(b"hello");
+    let error = flow.recv(&mut [0; 100]).await.unwrap_err();
+    assert_eq!(error.kind(), DialErrorKind::ConnectionRefused, "{error}");
+}
+
+#[tokio::test]
 async fn over_loopback_a_closed_port_is_left_for_the_address_that_answers() {
     let origin = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = origin.local_addr().unwrap().port();
