@@ -29,6 +29,7 @@ mod gateway;
 mod guard;
 mod hints;
 mod home;
+mod http3;
 mod ill;
 mod internet;
 mod languages;
