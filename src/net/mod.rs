@@ -11,6 +11,7 @@ mod options;
 mod prefixed;
 mod proxy_protocol;
 mod rate;
+mod read;
 mod tcp;
 
 pub use acl::{Acl, embedded_v4, special_purpose};
@@ -24,4 +25,5 @@ pub use options::{
 pub use prefixed::Prefixed;
 pub use proxy_protocol::{Announced, LONGEST_PROXY_HEADER, ProxyVersion, proxy_header};
 pub use rate::{Buckets, device};
+pub use read::read_once;
 pub use tcp::{accept_loop, broken};

@@ -8,11 +8,11 @@ use std::cell::RefCell;
 use std::io;
 
 use rustix::net::{RecvFlags, recv};
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::direction::{Ends, Fault};
 use super::watch::Watched;
+use crate::net::read_once;
 use crate::telemetry::Side;
 
 /// Bytes per read, and so the most that one direction can have to keep.
@@ -70,20 +70,11 @@ pub(super) fn read_and_write(
     })
 }
 
-/// Reads once. A read that leaves room has emptied the socket: the runtime is told, which saves the call that would
-/// only say "try again".
 fn read(from: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let room = buffer.len();
-    let mut got = None;
-    let told = from.try_io(Interest::READABLE, || {
+    read_once(from, buffer.len(), || {
         let (length, _) = recv(from, &mut *buffer, RecvFlags::empty())?;
-        got = Some(length);
-        if (1..room).contains(&length) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         Ok(length)
-    });
-    got.map_or(told, Ok)
+    })
 }
 
 /// Writes until the other side takes no more; how many bytes it took.

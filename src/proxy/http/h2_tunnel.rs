@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use super::super::Proxy;
 use super::h2::give;
 use super::tunnel::Tunnel;
+use crate::net::read_once;
 use crate::relay::{Carried, Ended, silence};
 use crate::telemetry::Side;
 
@@ -124,7 +125,9 @@ async fn down(
             }
         };
         let mut piece = BytesMut::with_capacity(room);
-        match origin.try_read_buf(&mut bytes::BufMut::limit(&mut piece, room)) {
+        match read_once(origin, room, || {
+            origin.try_read_buf(&mut bytes::BufMut::limit(&mut piece, room))
+        }) {
             Ok(0) => return send.send_data(Bytes::new(), true).map_err(|_| gone()),
             Ok(length) => {
                 send.send_data(piece.freeze(), false).map_err(|_| gone())?;

@@ -4,11 +4,12 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use super::super::screen::{Fault, Seen};
+use crate::net::read_once;
 
 /// Room for more of a head that did not come at once, in bytes.
 const ROOM: usize = 4_096;
@@ -92,7 +93,7 @@ impl Sieve {
         look: impl Fn(&[u8]) -> Seen,
     ) -> io::Result<bool> {
         let before = buffer.filled().len();
-        if stream.try_read_buf(buffer)? == 0 {
+        if read(stream, buffer)? == 0 {
             return Ok(true);
         }
         let new = buffer.filled().get(before..).unwrap_or_default();
@@ -109,7 +110,7 @@ impl Sieve {
     /// Reads more of a head that was not whole. Whether this was the end.
     fn read_more(&mut self, stream: &TcpStream, look: impl Fn(&[u8]) -> Seen) -> io::Result<bool> {
         self.held.reserve(ROOM);
-        if stream.try_read_buf(&mut self.held)? == 0 {
+        if read(stream, &mut self.held)? == 0 {
             return Ok(true);
         }
         let seen = look(&self.held);
@@ -120,6 +121,11 @@ impl Sieve {
         }
         Ok(false)
     }
+}
+
+fn read(stream: &TcpStream, into: &mut impl BufMut) -> io::Result<usize> {
+    let room = into.chunk_mut().len();
+    read_once(stream, room, || stream.try_read_buf(into))
 }
 
 /// The fault that an error of hyper comes from.

@@ -26,7 +26,7 @@ use super::session::{Reached, Session, unless_gone};
 use super::stand_ins::StandIn;
 use super::{Admitted, Proxy, State, transparent};
 use crate::dial::Dialed;
-use crate::net::{ClientAddr, Host, Target};
+use crate::net::{ClientAddr, Host, Target, read_once};
 use crate::relay::{Carried, Ended};
 use crate::telemetry::{Inbound, RefusalLabels, Side};
 
@@ -441,7 +441,10 @@ async fn fill(stream: &TcpStream, bytes: &mut BytesMut) -> io::Result<usize> {
         if bytes.capacity() == bytes.len() {
             bytes.reserve(left);
         }
-        match stream.try_read_buf(&mut (&mut *bytes).limit(left)) {
+        let mut room = (&mut *bytes).limit(left);
+        match read_once(stream, room.chunk_mut().len(), || {
+            stream.try_read_buf(&mut room)
+        }) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             read => return read,
         }
