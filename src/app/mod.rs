@@ -50,6 +50,8 @@ pub struct App {
     loaded: Loaded,
     certificate: Option<certificate::Held>,
     sockets: Sockets,
+    /// How many the kernel lets us have.
+    open_files: u64,
 }
 
 /// Why a gate did not start, or ended.
@@ -165,7 +167,7 @@ impl App {
             (Some(user), true) => Some(privileges::find(user)?),
             _ => None,
         };
-        limits::raise_open_files(config.proxy.max_sessions);
+        let open_files = limits::raise_open_files();
         let sockets = Sockets::bind(&config)?;
         match user {
             Some(user) => {
@@ -184,6 +186,7 @@ impl App {
             loaded,
             certificate,
             sockets,
+            open_files,
         })
     }
 

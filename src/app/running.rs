@@ -130,6 +130,7 @@ impl App {
                 },
             certificate,
             sockets,
+            open_files,
         } = self;
         let bound = |error| AppError::Start("a listener", error);
         let bound_at = sockets.bound();
@@ -153,6 +154,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             listeners,
             dns_tls,
+            open_files,
         };
         let state = State::new(&config, zones, lists, users, certificate.as_ref(), &kept);
         let own_names = Arc::new(ArcSwap::new(state.own_names));

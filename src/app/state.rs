@@ -7,6 +7,7 @@ use hickory_proto::rr::Name;
 
 use super::certificate::{self, Held};
 use super::follow::{self, Follower};
+use super::limits;
 use crate::config::Config;
 use crate::dial::{Dialer, LocalName, LocalNames, Memory, Names, unusable};
 use crate::dns::{Forwarded, Local, OwnName, OwnNames, Tls, View, Zones};
@@ -33,6 +34,8 @@ pub(super) struct Kept {
     pub(super) listeners: Vec<SocketAddr>,
     /// Where it answers DNS over TLS.
     pub(super) dns_tls: Vec<SocketAddr>,
+    /// Descriptors that this process may have.
+    pub(super) open_files: u64,
 }
 
 /// The parts of a gate that a reload replaces.
@@ -55,6 +58,7 @@ impl State {
         certificate: Option<&Held>,
         kept: &Kept,
     ) -> Self {
+        let config = &limits::within(config, kept.open_files);
         let steering = Arc::new(Steering::new(config, lists));
         follow::warn_of(zones.notices());
         let local = local(config, zones);

@@ -30,6 +30,7 @@ mod dns_withholding;
 mod dnssec;
 mod drain;
 mod egress;
+mod exhausted;
 mod explain;
 mod forward;
 mod forward_h2;
