@@ -39,6 +39,7 @@ pub(super) async fn serve<T: Truth>(
     let mut loops = JoinSet::new();
     for (listener, transport) in listeners {
         let admission = Arc::clone(handler.admission());
+        let failures = Arc::clone(&handler);
         let handler = Arc::clone(&handler);
         let connections = connections.clone();
         let stop = stop.clone();
@@ -49,6 +50,7 @@ pub(super) async fn serve<T: Truth>(
                 let admission = Arc::clone(&admission);
                 async move { admission.room().await }
             },
+            move |error| failures.metrics().accept_failed(error),
             move |stream, client, ()| {
                 // Strangers are not even read.
                 if !handler.admits(client) {

@@ -15,11 +15,13 @@ use super::ClientAddr;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// Accepts connections until `stop`, each only after `admit` gave a permit: at the limit, connections wait in the
-/// kernel's backlog instead of in our memory. `handle` must not block: it spawns.
+/// kernel's backlog instead of in our memory. `failed` is told why
+/// one could not be accepted, which is followed by a pause. `handle` must not block: it spawns.
 pub async fn accept_loop<P>(
     listener: TcpListener,
     stop: CancellationToken,
     admit: impl AsyncFn() -> P,
+    failed: impl Fn(&io::Error),
     handle: impl Fn(TcpStream, ClientAddr, P),
 ) {
     let mut pause = PAUSE.0;
@@ -38,7 +40,7 @@ pub async fn accept_loop<P>(
                 handle(stream, ClientAddr::new(peer), permit);
             }
             (Err(error), _) => {
-                tracing::warn!(%error, "could not accept a connection; pausing");
+                failed(&error);
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(pause) => {}

@@ -344,6 +344,7 @@ impl Proxy {
     ) {
         let session = Arc::new(session);
         let (admission, metrics) = (Arc::clone(&self.admission), Arc::clone(&self.metrics));
+        let failures = Arc::clone(&self.metrics);
         accept_loop(
             listener,
             self.stop.clone(),
@@ -354,6 +355,7 @@ impl Proxy {
                 let admission = Arc::clone(&admission);
                 async move { admission.room().await }
             },
+            move |error| failures.accept_failed(error),
             move |stream, client, ()| {
                 let proxy = Arc::clone(&self);
                 if self.announces(client) {

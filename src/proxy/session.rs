@@ -20,6 +20,9 @@ use crate::telemetry::{
 /// One for all sessions: who floods us does not fill the log.
 static NAMELESS_LINES: Mutex<Sparing> = Mutex::new(Sparing::new());
 
+/// Likewise, of sessions that fail by our own fault: what we lack, the next ones lack as well.
+static OWN_FAULT_LINES: Mutex<Sparing> = Mutex::new(Sparing::new());
+
 /// A session that is open.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -216,21 +219,26 @@ impl Session {
         }
         let target = target.map(tracing::field::display);
         macro_rules! line {
-            ($level:ident) => {
+            ($level:ident, $left_out:expr) => {
                 tracing::$level!(
                     client = %self.client,
                     inbound = self.inbound.as_str(),
                     target,
                     side = failure.side.as_str(),
                     error = %failure,
+                    left_out = $left_out,
                     duration_ms = millis(now() - self.begun),
                     "session failed"
                 )
             };
         }
-        match failure.side {
-            Side::Sekisho => line!(warn),
-            Side::Client | Side::Upstream | Side::Origin => line!(debug),
+        let told = match failure.side {
+            Side::Sekisho => spare(&OWN_FAULT_LINES),
+            Side::Client | Side::Upstream | Side::Origin => None,
+        };
+        match told {
+            Some(left_out) => line!(warn, Some(left_out).filter(|count| *count > 0)),
+            None => line!(debug, None::<u64>),
         }
     }
 
@@ -241,13 +249,9 @@ impl Session {
             .sessions_nameless
             .get_or_create(&InboundLabels { inbound })
             .inc();
-        let mut sparing = NAMELESS_LINES
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(left_out) = sparing.say(now().into_std()) else {
+        let Some(left_out) = spare(&NAMELESS_LINES) else {
             return;
         };
-        drop(sparing);
         tracing::info!(
             client = %self.client,
             inbound = inbound.as_str(),
@@ -310,6 +314,12 @@ pub(super) async fn unless_gone<T>(
 )]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// Whether a line of this kind may be said, and how many were left out.
+fn spare(lines: &Mutex<Sparing>) -> Option<u64> {
+    let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+    lines.say(now().into_std())
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -295,6 +295,8 @@ pub struct Metrics {
     pub sessions_refused: By<RefusalLabels, Counter>,
     /// Times that a listener took no more connections because `proxy.max-sessions` were open.
     pub sessions_held: Counter,
+    /// Times that no connection could be accepted.
+    pub accept_failures: Counter,
     /// Sessions that ended at a bound.
     pub session_limits: By<LimitLabels, Counter>,
     /// Messages of HTTP that the screen did not pass.
@@ -390,6 +392,7 @@ impl Metrics {
             sessions_active: Gauge::default(),
             sessions_refused: By::default(),
             sessions_held: Counter::default(),
+            accept_failures: Counter::default(),
             session_limits: By::default(),
             http_faults: By::default(),
             session_bytes: By::default(),
@@ -578,6 +581,11 @@ impl Metrics {
             "sessions_held",
             "Times that a listener took no more connections at proxy.max-sessions",
             self.sessions_held.clone(),
+        );
+        registry.register(
+            "accept_failures",
+            "Times that a connection could not be accepted, mostly for the want of descriptors",
+            self.accept_failures.clone(),
         );
         registry.register(
             "session_limits",

@@ -2,6 +2,7 @@
 //!
 //! Every metric stands in one table ([`Metrics`]); the words of log lines stand in [`events`].
 
+mod accepting;
 mod errors;
 pub mod events;
 mod log;

@@ -9,8 +9,9 @@ const LINES: u64 = 10;
 const WHILE: Duration = Duration::from_secs(60);
 
 /// Counts the lines of one kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sparing {
+    lines: u64,
     begun: Option<Instant>,
     told: u64,
     left_out: u64,
@@ -19,7 +20,13 @@ pub struct Sparing {
 impl Sparing {
     /// For a kind of which nothing was said yet.
     pub const fn new() -> Self {
+        Self::of(LINES)
+    }
+
+    /// As [`Sparing::new`], with so many lines in a while.
+    pub const fn of(lines: u64) -> Self {
         Self {
+            lines,
             begun: None,
             told: 0,
             left_out: 0,
@@ -33,12 +40,18 @@ impl Sparing {
             self.begun = Some(now);
             self.told = 0;
         }
-        if self.told >= LINES {
+        if self.told >= self.lines {
             self.left_out += 1;
             return None;
         }
         self.told += 1;
         Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+impl Default for Sparing {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

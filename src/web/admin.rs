@@ -189,8 +189,9 @@ impl Admin {
             tasks.spawn(async move {
                 let answering = Arc::clone(&admin);
                 let answer = move |_, request: &Request<_>| answering.answer(request);
+                let metrics = Arc::clone(&admin.metrics);
                 let admit = move |client| admin.admits(client);
-                listen(listener, stop, CONNECTIONS, admit, answer).await;
+                listen(listener, stop, CONNECTIONS, metrics, admit, answer).await;
             });
         }
         stop.cancelled().await;

@@ -34,6 +34,7 @@ pub use explain::Explain;
 pub use site::Site;
 
 use crate::net::{ClientAddr, accept_loop};
+use crate::telemetry::Metrics;
 
 /// How long a client may take to send the head of a request, the first and every other.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,6 +56,7 @@ async fn listen<A, F>(
     listener: TcpListener,
     stop: CancellationToken,
     limit: usize,
+    metrics: Arc<Metrics>,
     admit: impl Fn(ClientAddr) -> bool + Send + Sync + 'static,
     answer: A,
 ) where
@@ -67,6 +69,7 @@ async fn listen<A, F>(
         listener,
         stop.clone(),
         move || Arc::clone(&permits).acquire_owned(),
+        |error| metrics.accept_failed(error),
         |stream, client, permit| {
             if !admit(client) {
                 return;
@@ -169,6 +172,7 @@ mod tests {
             listener,
             CancellationToken::new(),
             1,
+            Arc::new(Metrics::new()),
             |_| true,
             answer,
         ));

@@ -118,8 +118,9 @@ impl Site {
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let site = Arc::clone(&self);
         let answer = move |client, request: &Request<_>| ready(site.answer(client, request));
+        let metrics = Arc::clone(&self.metrics);
         let admit = move |client| self.admits(client);
-        listen(listener, stop, CONNECTIONS, admit, answer).await;
+        listen(listener, stop, CONNECTIONS, metrics, admit, answer).await;
     }
 
     fn admits(&self, client: ClientAddr) -> bool {

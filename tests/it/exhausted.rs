@@ -3,10 +3,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 
 use hickory_proto::rr::RecordType;
 
-use crate::support::{Ask, Gate, Origin, READY, Service, Setup, Upstream, connect, ipv4_of};
+use crate::support::{
+    Ask, Gate, Origin, READY, Service, Setup, Upstream, clock, connect, ipv4_of, tunnel,
+};
 
 /// Waiting clients that have asked for a tunnel.
 fn ask_for_tunnels(gate: &Gate, target: &str, count: usize) -> Vec<TcpStream> {
@@ -17,6 +20,16 @@ fn ask_for_tunnels(gate: &Gate, target: &str, count: usize) -> Vec<TcpStream> {
         stream
     };
     (0..count).map(asked).collect()
+}
+
+/// Lets a gate that runs have at most so many descriptors from now on.
+fn limit_files(gate: &Gate, most: usize) {
+    let pid = gate.status("Pid").to_string();
+    let limit = format!("--nofile={most}:");
+    let set = Command::new("prlimit")
+        .args(["--pid", &pid, &limit])
+        .status();
+    assert!(set.expect("prlimit of util-linux").success());
 }
 
 /// Waits for the answer that the tunnel is there.
@@ -55,4 +68,45 @@ fn with_few_descriptors_sessions_wait_and_questions_are_answered() {
         }
         assert!(!gate.log_text().contains("Too many open files"));
     }
+}
+
+#[test]
+fn without_descriptors_it_says_so_once_and_goes_on_when_there_are_some() {
+    let upstream = Upstream::start();
+    upstream.addresses("www.origin.example", &["127.0.0.1"]);
+    let origin = Origin::start(Service::Echo);
+    let target = format!("www.origin.example:{}", origin.port());
+    // The limits of another user's process are not ours to change.
+    let setup = Setup::new(&upstream).set("user", r#""""#);
+    let gate = Gate::start(&setup.set("log.level", r#""info""#));
+    let (mut before, _) = tunnel(gate.addr("http"), &target);
+    let known = || {
+        let answer = Ask::new("www.origin.example", RecordType::A).udp(&gate);
+        assert_eq!(ipv4_of(&answer).len(), 1, "{answer:?}");
+    };
+    known();
+    let begun = clock();
+    limit_files(&gate, gate.open_files());
+    let crowd = ask_for_tunnels(&gate, &target, 100);
+    gate.wait_for_log("connections cannot be accepted, and wait");
+    // One descriptor more is a client that is let in, and cannot be taken to its origin.
+    for _ in 0..40 {
+        limit_files(&gate, gate.open_files() + 1);
+        known();
+        drop(connect(gate.addr("http")));
+    }
+    before.write_all(b"still here").unwrap();
+    before.read_exact(&mut [0; 10]).unwrap();
+    let told = gate.log_text();
+    let count = |text| told.matches(text).count();
+    assert_eq!(count("connections cannot be accepted"), 1, "{told}");
+    assert!(count("session failed") <= 10, "{told}");
+    limit_files(&gate, 1000);
+    let mut stream = ask_for_tunnels(&gate, &target, 1).remove(0);
+    is_open(&mut stream);
+    let failures = gate.metric("sekisho_accept_failures_total ");
+    // A listener waits after each failure, 5 ms at least.
+    let most = 2.0 * (1.0 + begun.elapsed().as_secs_f64() / 0.005);
+    assert!(failures >= 1.0 && failures <= most, "{failures}, {most}");
+    drop(crowd);
 }

@@ -251,6 +251,7 @@ fn spawn_listener<F>(
         listener,
         stop,
         move || Arc::clone(&permits).acquire_owned(),
+        |error| tracing::debug!(%error, "could not accept a connection"),
         move |stream, peer, permit| {
             let (serving, stop) = (serve(stream, peer.ip()), stopped.clone());
             tokio::spawn(async move {
