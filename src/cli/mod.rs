@@ -10,7 +10,7 @@ mod output;
 mod password;
 mod run;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -57,6 +57,10 @@ struct ConfigFlag {
     config: Option<PathBuf>,
 }
 
+/// Said where nobody named a configuration and the usual place has none.
+const UNNAMED: &str =
+    "/etc/sekisho/sekisho.toml is not there; name your file with --config FILE or $SEKISHO_CONFIG";
+
 impl ConfigFlag {
     fn path(&self) -> Option<PathBuf> {
         locate(
@@ -69,22 +73,44 @@ impl ConfigFlag {
     fn load(&self) -> Result<Config, Exit> {
         let path = self.path();
         Config::load(path.as_deref()).map_err(|error| {
-            match (&error, &path) {
-                (ConfigError::Problems(problems), path) => {
-                    let place = path.as_ref().map_or_else(
-                        || "the built-in defaults do not fit this machine".to_owned(),
-                        |path| format!("the configuration `{}` has problems", path.display()),
-                    );
-                    output::error(&place);
-                    for problem in &problems.0 {
-                        output::detail(&problem.to_string());
-                    }
+            for words in told(&error, path.as_deref()) {
+                match words {
+                    Words::Error(text) => output::error(&text),
+                    Words::Detail(text) => output::detail(&text),
                 }
-                (error, _) => output::error(&chain(error)),
             }
             Exit::Config
         })
     }
+}
+
+/// A line for stderr.
+#[derive(Debug, PartialEq, Eq)]
+enum Words {
+    Error(String),
+    Detail(String),
+}
+
+/// What to say where no configuration came of a file, or of none. Whoever has one and did not name it gets to know how.
+fn told(error: &ConfigError, path: Option<&Path>) -> Vec<Words> {
+    let mut words = match error {
+        ConfigError::Problems(problems) => {
+            let place = path.map_or_else(
+                || "the built-in defaults do not fit this machine".to_owned(),
+                |path| format!("the configuration `{}` has problems", path.display()),
+            );
+            let problems = problems.0.iter();
+            let details = problems.map(|problem| Words::Detail(problem.to_string()));
+            std::iter::once(Words::Error(place))
+                .chain(details)
+                .collect()
+        }
+        error => vec![Words::Error(chain(error))],
+    };
+    if path.is_none() {
+        words.push(Words::Detail(format!("hint: {UNNAMED}")));
+    }
+    words
 }
 
 /// How the program ends.
@@ -139,8 +165,36 @@ pub fn main() -> ExitCode {
 mod tests {
     use clap::CommandFactory;
 
+    use super::*;
+    use crate::config::{Problem, Problems};
+
     #[test]
     fn the_arguments_are_consistent() {
-        super::Arguments::command().debug_assert();
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn who_has_named_no_file_gets_to_know_how() {
+        let error = ConfigError::Problems(Problems(vec![Problem {
+            line: None,
+            key: "lan.address".to_owned(),
+            what: "no interface".to_owned(),
+            write: "write one".to_owned(),
+        }]));
+        let words = told(&error, None);
+        let Some(Words::Detail(hint)) = words.last() else {
+            panic!("{words:?}");
+        };
+        for way in ["hint: ", "--config FILE", "$SEKISHO_CONFIG"] {
+            assert!(hint.contains(way), "{hint}");
+        }
+        let named = told(&error, Some(Path::new("x.toml")));
+        assert_eq!(
+            named,
+            [
+                Words::Error("the configuration `x.toml` has problems".to_owned()),
+                Words::Detail("lan.address: no interface; write one".to_owned()),
+            ]
+        );
     }
 }

@@ -44,7 +44,7 @@ impl AskError {
                 Some("hint: write web.admin = [\"127.0.0.1:9053\"] and restart the gate".to_owned())
             }
             Self::NotRunning { .. } => Some(
-                "hint: start it with `sekisho run`, and name with --config the file that it runs with"
+                "hint: start it with `sekisho run`, and name the file that it runs with by --config FILE or $SEKISHO_CONFIG"
                     .to_owned(),
             ),
             Self::Broken { .. } | Self::Stranger(_) | Self::Refused { .. } => None,
