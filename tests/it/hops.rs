@@ -126,6 +126,38 @@ fn an_answer_that_has_begun_may_take_longer_than_its_head() {
     assert_eq!(read_response(&mut slow).unwrap().text(), "done");
 }
 
+/// RFC 9110 section 15.2: an interim answer says that the request is being worked on.
+#[test]
+fn interim_answers_begin_the_wait_for_the_answer_anew() {
+    let home = Home::start(|setup| setup.set("proxy.response-timeout", r#""3s""#));
+    for version in ["1.1", "1.0"] {
+        let get = format!("GET http://ORIGIN/slow HTTP/{version}\r\nHost: ORIGIN\r\n\r\n");
+        let mut slow = home.ask(&get);
+        let (mut origin, _) = home.origin();
+        // Asked later, and silent: when it is given up on, the time of the first one would be over, too.
+        let mut other = home.ask("GET http://ORIGIN/never HTTP/1.1\r\nHost: ORIGIN\r\n\r\n");
+        let _silent = home.origin();
+        other.set_read_timeout(Some(PATIENCE / 40)).unwrap();
+        while let Err(error) = other.peek(&mut [0]) {
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+            origin
+                .write_all(b"HTTP/1.1 102 Processing\r\n\r\n")
+                .expect("still waited for");
+        }
+        other.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_timed_out(&read_response(&mut other).expect("an answer"));
+        origin.write_all(DONE).unwrap();
+        let mut answer = head(&mut slow);
+        while answer.starts_with("http/1.1 102 ") {
+            answer = head(&mut slow);
+        }
+        assert!(
+            answer.starts_with(&format!("http/{version} 200 ")),
+            "{answer}"
+        );
+    }
+}
+
 #[test]
 fn options_and_trace_go_as_many_hops_as_they_may() {
     let home = Home::start(|setup| setup);

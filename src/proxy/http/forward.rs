@@ -24,7 +24,7 @@ use super::pool::{Link, Pool};
 use super::tunnel::Tunnel;
 use super::{Body, Connection, Failed, OfServer, said};
 use crate::config::Proxy;
-use crate::net::{ClientAddr, Host, Target};
+use crate::net::{Host, Target};
 use crate::telemetry::{Inbound, Side};
 
 /// Answers one request of HTTP/1.1 with what its origin says.
@@ -112,7 +112,7 @@ pub(super) async fn ask(
     let state = connection.proxy.live.load_full();
     let settings = &state.settings.proxy;
     let via = settings.via.as_deref();
-    let (target, request) = rewritten(request, connection.client, settings, interim)
+    let (target, request) = rewritten(request, connection, settings, interim)
         .map_err(|failure| Box::new((None, failure)))?;
     tracing::debug!(client = %connection.client, method = %request.method(), %target, "request");
     let idle = settings.idle_timeout;
@@ -224,7 +224,7 @@ fn answered(
 /// The request as the origin shall see it.
 fn rewritten(
     request: Request<Sent>,
-    client: ClientAddr,
+    connection: &Connection,
     settings: &Proxy,
     interim: Option<&Interim>,
 ) -> Result<(Target, Request<Sent>), Failure> {
@@ -266,7 +266,7 @@ fn rewritten(
     let trailers = head.version != Version::HTTP_10 && takes_trailers(&head.headers);
     let expects = head.version != Version::HTTP_10 && expects_continue(&head.headers);
     pass_on(&mut head.headers, head.version, via);
-    tell(&mut head.headers, client.ip(), settings);
+    tell(&mut head.headers, connection.client.ip(), settings);
     // Ours to ask of the next hop: they can be passed back.
     let options = match (protocol.is_some(), trailers) {
         (true, true) => "upgrade, te",
@@ -291,23 +291,25 @@ fn rewritten(
     head.version = Version::HTTP_11;
     let wanted = (expects && !body.is_end_stream()).then(|| body.hold(interim.cloned()));
     let mut request = Request::from_parts(head, body);
-    if wanted.is_some() || interim.is_some() {
-        let interim = interim.cloned().zip(Some(settings.via.clone()));
-        hyper::ext::on_informational(&mut request, move |answer| {
-            if answer.status() == StatusCode::CONTINUE {
-                // Whoever waits with a body is told when it is taken; to others it says nothing.
-                if let Some(wanted) = &wanted {
-                    wanted.say();
-                }
-            } else if let Some((interim, via)) = &interim {
-                let mut passed = Response::new(());
-                *passed.status_mut() = answer.status();
-                passed.headers_mut().clone_from(answer.headers());
-                pass_on(passed.headers_mut(), answer.version(), via.as_deref());
-                interim.push(passed);
+    let interim = interim.cloned().zip(Some(settings.via.clone()));
+    let activity = Arc::clone(&connection.activity);
+    hyper::ext::on_informational(&mut request, move |answer| {
+        // An origin that says "not yet" (102 says nothing else) is not silent, whoever hears of it. That this ends is
+        // for the screen, which bounds how many there may be.
+        activity.fetch_add(1, Ordering::Relaxed);
+        if answer.status() == StatusCode::CONTINUE {
+            // Whoever waits with a body is told when it is taken; to others it says nothing.
+            if let Some(wanted) = &wanted {
+                wanted.say();
             }
-        });
-    }
+        } else if let Some((interim, via)) = &interim {
+            let mut passed = Response::new(());
+            *passed.status_mut() = answer.status();
+            passed.headers_mut().clone_from(answer.headers());
+            pass_on(passed.headers_mut(), answer.version(), via.as_deref());
+            interim.push(passed);
+        }
+    });
     Ok((target, request))
 }
 
