@@ -9,6 +9,7 @@ use super::guard::Refusal;
 use super::happy_eyeballs::{Input, Output};
 use super::history::Over;
 use super::names::LocalName;
+use super::rules::Rules;
 use super::{Addresses, Dialer, now};
 use crate::config::{Families, Rule};
 use crate::net::{Family, Host, Target};
@@ -34,6 +35,20 @@ impl Dialer {
     /// `rule` is the first one that matches the session.
     pub async fn explain(&self, target: &Target, rule: Option<&Rule>) -> Plan {
         let families = self.rules.families(rule);
+        let mut plan = self.rules.plan(target, families, &self.names).await;
+        if let Host::Name(name) = &target.host {
+            let known = self.names.local.look_up(name, Family::V4);
+            plan.local = known.map(|known| match known {
+                LocalName::Addresses(_) => None,
+                LocalName::Alias(outside) => Some(outside),
+            });
+        }
+        plan
+    }
+}
+
+impl Rules {
+    async fn plan(&self, target: &Target, families: Families, names: &impl Addresses) -> Plan {
         let mut plan = Plan {
             families,
             local: None,
@@ -41,51 +56,63 @@ impl Dialer {
             refused: Vec::new(),
             failures: Vec::new(),
         };
-        let (rules, names) = (&self.rules, &self.names);
-        let mut race = rules.race(families);
-        let near = rules.surroundings.near(now().into_std());
-        let mut resolved = |family, addresses: Vec<IpAddr>, plan: &mut Plan| {
+        let mut race = self.race(families);
+        let near = self.surroundings.near(now().into_std());
+        for family in [Family::V6, Family::V4] {
+            let addresses = match &target.host {
+                _ if !families.allow(family) => Vec::new(),
+                Host::Name(name) => {
+                    let addresses = names.addresses(name, family).await;
+                    addresses.unwrap_or_else(|error| {
+                        plan.failures.push((family, error));
+                        Vec::new()
+                    })
+                }
+                Host::Addr(address) if Family::of(*address) == family => vec![*address],
+                Host::Addr(_) => Vec::new(),
+            };
             let mut open = Vec::new();
             for address in addresses {
-                match rules.judge(SocketAddr::new(address, target.port), &near) {
+                match self.judge(SocketAddr::new(address, target.port), &near) {
                     Ok(()) => open.push(address),
                     Err(why) => plan.refused.push((address, why)),
                 }
             }
-            rules.enter(&mut race, Over::Tcp, family, open);
-        };
-        match &target.host {
-            Host::Name(name) => {
-                plan.local = names
-                    .local
-                    .look_up(name, Family::V4)
-                    .map(|known| match known {
-                        LocalName::Addresses(_) => None,
-                        LocalName::Alias(outside) => Some(outside),
-                    });
-                for family in [Family::V6, Family::V4] {
-                    if !families.allow(family) {
-                        resolved(family, Vec::new(), &mut plan);
-                        continue;
-                    }
-                    let addresses = names.addresses(name, family).await;
-                    let addresses = addresses.unwrap_or_else(|error| {
-                        plan.failures.push((family, error));
-                        Vec::new()
-                    });
-                    resolved(family, addresses, &mut plan);
-                }
-            }
-            Host::Addr(address) => {
-                let family = Family::of(*address);
-                resolved(family, vec![*address], &mut plan);
-                resolved(family.other(), Vec::new(), &mut plan);
-            }
+            self.enter(&mut race, Over::Tcp, family, open);
         }
         while let Output::Start(address) = race.poll(now().into_std()) {
             plan.attempts.push(address);
             race.note(Input::Failed(address), now().into_std());
         }
         plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{both, four, rules, six};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn families_that_a_rule_leaves_out_are_tried_of_no_name_and_no_address() {
+        use Families::{Ipv4First, Ipv4Only, Ipv6First, Ipv6Only};
+        let rules = rules(&[]);
+        let literal = |address| Target::new(Host::from(address), 443);
+        let name = Target::parse("a.example:443", None).unwrap();
+        for (target, families, expected) in [
+            (name.clone(), Ipv6First, &[six(), four()][..]),
+            (name.clone(), Ipv4First, &[four(), six()]),
+            (name.clone(), Ipv6Only, &[six()]),
+            (name, Ipv4Only, &[four()]),
+            (literal(four()), Ipv6First, &[four()]),
+            (literal(six()), Ipv4First, &[six()]),
+            (literal(four()), Ipv4Only, &[four()]),
+            (literal(four()), Ipv6Only, &[]),
+            (literal(six()), Ipv4Only, &[]),
+        ] {
+            let plan = rules.plan(&target, families, &both()).await;
+            assert_eq!(plan.attempts, expected, "{target} {families:?}");
+            assert_eq!(plan.refused, [], "{target} {families:?}");
+        }
     }
 }
