@@ -46,6 +46,7 @@ mod poisoning;
 mod proxy_protocol;
 mod querylog;
 mod quic;
+mod quic_attacks;
 mod reload;
 mod reload_storm;
 mod smuggling;

@@ -11,7 +11,7 @@ use crate::support::{
     Gate, PATIENCE, QuicClient, QuicOrigin, Setup, Upstream, clock, has_ipv6, quic_hello,
 };
 
-const HOST: &str = "www.origin.example";
+pub(crate) const HOST: &str = "www.origin.example";
 const OTHER: &str = "other.origin.example";
 
 fn setup(upstream: &Upstream, origin: &QuicOrigin) -> Setup {
@@ -55,7 +55,7 @@ fn assert_refused(outcome: Result<quinn::Connection, ConnectionError>) {
 }
 
 /// A socket that says what it is told, without knowing QUIC.
-fn raw(gate: &Gate) -> UdpSocket {
+pub(crate) fn raw(gate: &Gate) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(gate.addr("quic")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -68,7 +68,7 @@ pub(crate) fn flight(version: Version, host: &str) -> Vec<Vec<u8>> {
 }
 
 /// As [`flight`], of a client that calls itself `source`.
-fn flight_of(version: Version, host: &str, source: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn flight_of(version: Version, host: &str, source: &[u8]) -> Vec<Vec<u8>> {
     let hello = quic_hello(host);
     let pieces = hello.chunks(900).enumerate();
     pieces
@@ -395,7 +395,7 @@ fn what_cannot_begin_a_connection_gets_no_answer_and_leads_nowhere() {
 }
 
 /// A gate in front of an origin that says what the test lets it say.
-fn scripted() -> (UdpSocket, Upstream, Gate) {
+pub(crate) fn scripted() -> (UdpSocket, Upstream, Gate) {
     let origin = UdpSocket::bind("127.0.0.1:0").unwrap();
     origin.set_read_timeout(Some(PATIENCE)).unwrap();
     let upstream = Upstream::start();
@@ -406,7 +406,11 @@ fn scripted() -> (UdpSocket, Upstream, Gate) {
 }
 
 /// Sends a first flight and sees it arrive; gives back its first datagram, and whom the origin takes for the client.
-fn begun(client: &UdpSocket, origin: &UdpSocket, source: &[u8]) -> (Vec<u8>, SocketAddr) {
+pub(crate) fn begun(
+    client: &UdpSocket,
+    origin: &UdpSocket,
+    source: &[u8],
+) -> (Vec<u8>, SocketAddr) {
     let mut datagrams = flight_of(Version::V1, HOST, source);
     for datagram in &datagrams {
         client.send(datagram).unwrap();

@@ -75,7 +75,12 @@ impl Initials {
     /// Reads the next datagram of the client. Whatever it says but [`Sniffed::NeedMore`] is its last word.
     pub fn read(&mut self, datagram: &[u8]) -> Sniffed {
         let mut rest = datagram;
+        let id = Long::read(datagram).map(|long| long.destination);
         while !rest.is_empty() {
+            // One datagram is for one connection: the server passes over what is not (RFC 9000 section 12.2).
+            if Long::read(rest).map(|long| long.destination) != id {
+                break;
+            }
             match self.packet(rest) {
                 Ok(behind) => rest = behind,
                 Err(Stop::End) => break,

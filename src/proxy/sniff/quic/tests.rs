@@ -252,6 +252,29 @@ fn the_first_id_stays_the_key_when_the_client_uses_another() {
 }
 
 #[test]
+fn what_is_coalesced_for_another_connection_is_passed_over() {
+    let packet = |destination, number, frames: &[u8]| {
+        client_initial(
+            MADE,
+            Version::V1,
+            destination,
+            b"client",
+            number,
+            frames,
+            100,
+        )
+        .unwrap()
+    };
+    let whole = crypto(0, &hello(NAME));
+    let read = |second: &[u8]| {
+        let datagram = [&packet(MADE, 0, &[1]), second].concat();
+        Initials::default().read(&datagram)
+    };
+    assert_eq!(read(&packet(MADE, 1, &whole)), found(NAME));
+    assert_eq!(read(&packet(b"another one", 1, &whole)), Sniffed::NeedMore);
+}
+
+#[test]
 fn a_hello_without_a_name_says_so() {
     let hello = hello("192.0.2.1");
     let datagrams = flight(Version::V1, &hello, 300);
