@@ -14,7 +14,9 @@ pub(super) fn run(flag: &ConfigFlag) -> Exit {
         output::error(&chain(&error));
         return Exit::Failed;
     }
-    match App::build(config).and_then(App::run) {
+    let ended = App::build(config).and_then(App::run);
+    telemetry::flush_log();
+    match ended {
         Ok(()) => Exit::Good,
         Err(error) => {
             output::error(&chain(&error));

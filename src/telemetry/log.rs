@@ -9,6 +9,8 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use super::writer::{self, Lines};
+
 static LEVEL: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
 
 /// Why logging could not be set up or changed.
@@ -17,16 +19,20 @@ pub enum LogError {
     /// Somebody was first.
     #[error("logging is already set up")]
     Twice,
+    /// The system.
+    #[error("there is no thread to write log lines")]
+    Thread(#[from] io::Error),
 }
 
 /// Sends log lines to stderr from now on; once a process.
 ///
 /// # Errors
 ///
-/// [`LogError::Twice`] when logging was set up before.
+/// [`LogError`] when logging was set up before, or the system gives no thread.
 pub fn init(level: LevelFilter, json: bool) -> Result<(), LogError> {
     let (filter, handle) = reload::Layer::new(targets(level));
-    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    writer::start()?;
+    let lines = fmt::layer().with_writer(Lines).with_target(false);
     let lines = if json {
         lines
             .json()

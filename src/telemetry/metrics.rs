@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::writer;
 use crate::net::Family;
 
 /// Whose fault a failure is.
@@ -581,6 +582,11 @@ impl Metrics {
             "sessions_held",
             "Times that a listener took no more connections at proxy.max-sessions",
             self.sessions_held.clone(),
+        );
+        registry.register(
+            "log_lines_lost",
+            "Log lines that nobody took",
+            writer::lost(),
         );
         registry.register(
             "accept_failures",

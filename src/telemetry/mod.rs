@@ -9,6 +9,7 @@ mod log;
 mod metrics;
 mod queries;
 mod sparing;
+mod writer;
 
 pub use errors::chain;
 pub use log::{LogError, colour, init, set_level};
@@ -19,3 +20,4 @@ pub use metrics::{
 };
 pub use queries::{QueryLine, queries_wanted, set_queries, tell_query};
 pub use sparing::Sparing;
+pub use writer::flush as flush_log;

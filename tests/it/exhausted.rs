@@ -6,9 +6,11 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use hickory_proto::rr::RecordType;
+use nix::sys::signal::Signal;
 
 use crate::support::{
-    Ask, Gate, Origin, READY, Service, Setup, Upstream, clock, connect, ipv4_of, tunnel,
+    Ask, Gate, Origin, PATIENCE, READY, Service, Setup, Upstream, clock, connect, exchange_udp,
+    ipv4_of, ports, request, tunnel,
 };
 
 /// Waiting clients that have asked for a tunnel.
@@ -109,4 +111,52 @@ fn without_descriptors_it_says_so_once_and_goes_on_when_there_are_some() {
     let most = 2.0 * (1.0 + begun.elapsed().as_secs_f64() / 0.005);
     assert!(failures >= 1.0 && failures <= most, "{failures}, {most}");
     drop(crowd);
+}
+
+#[test]
+fn a_log_that_takes_no_lines_holds_nobody_up() {
+    // A full disk; a pipe whose reader has gone; one whose reader stands still.
+    for log in [
+        "2>/dev/full",
+        "3<>log.pipe 2>log.pipe 3>&-",
+        "3<>log.pipe 2>log.pipe",
+    ] {
+        let upstream = Upstream::start();
+        upstream.addresses("www.origin.example", &["127.0.0.1"]);
+        let origin = Origin::start(Service::Echo);
+        let target = format!("www.origin.example:{}", origin.port());
+        let [http, dns, admin] = ports();
+        let listen = |address| format!("[\"{address}\"]");
+        let setup = Setup::new(&upstream)
+            .set("user", r#""""#)
+            .set("proxy.http", &listen(http))
+            .set("dns.listen", &listen(dns))
+            .set("web.admin", &listen(admin))
+            .set("log.level", r#""trace""#);
+        let mut gate = Gate::launch_logging_to(&setup, log);
+        let begun = clock();
+        while TcpStream::connect(http).is_err() {
+            assert!(begun.elapsed() < PATIENCE, "{log}: it does not start");
+            std::thread::yield_now();
+        }
+        // Each is some lines, and all together more than a pipe and the queue hold.
+        for _ in 0..1500 {
+            let (stream, answer) = tunnel(http, &target);
+            assert_eq!(answer.status, 200);
+            drop(stream);
+        }
+        let question = Ask::new("www.origin.example", RecordType::A).bytes();
+        exchange_udp(dns, &question, PATIENCE).expect("an answer");
+        let metrics = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let metrics = request(admin, metrics).expect("metrics").text();
+        let lost = metrics
+            .lines()
+            .find(|line| line.starts_with("sekisho_log_lines_lost_total "));
+        assert!(
+            lost.is_some_and(|line| !line.ends_with(" 0")),
+            "{log}: {lost:?}"
+        );
+        gate.signal(Signal::SIGTERM);
+        assert!(gate.wait_for_exit().success(), "{log}");
+    }
 }

@@ -59,6 +59,18 @@ impl Gate {
         Self::launch_by(command, setup)
     }
 
+    /// As [`Gate::launch`], with its stderr where this redirection of the shell leads, such as into the FIFO `log.pipe`; the
+    /// test does not see it.
+    pub(crate) fn launch_logging_to(setup: &Setup, redirection: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            &format!("mkfifo log.pipe; exec \"$0\" \"$@\" {redirection}"),
+        ]);
+        command.arg(env!("CARGO_BIN_EXE_sekisho"));
+        Self::launch_by(command, setup)
+    }
+
     /// Starts a gate in whose folder `prepare` has put files, and waits until it is ready.
     pub(crate) fn start_in(setup: &Setup, prepare: impl FnOnce(&Path)) -> Self {
         let command = Command::new(env!("CARGO_BIN_EXE_sekisho"));
