@@ -11,6 +11,7 @@ mod support;
 
 mod admin;
 mod bad_files;
+mod bombs;
 mod check;
 mod connect;
 mod crowds;
