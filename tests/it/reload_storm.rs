@@ -9,8 +9,12 @@ use std::thread;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
+use nix::sys::signal::Signal;
 
-use crate::support::{Ask, Gate, Setup, Upstream, certificate, connect, dot_client, ipv4_of};
+use crate::support::{
+    Ask, Gate, Origin, PATIENCE, Service, Setup, Upstream, certificate, clock, connect, dot_client,
+    ipv4_of, tunnel,
+};
 
 const RELOADS: usize = 60;
 const REAL: [std::net::Ipv4Addr; 1] = [std::net::Ipv4Addr::new(192, 0, 2, 1)];
@@ -105,5 +109,52 @@ fn sixty_reloads_under_load_give_no_wrong_answer_and_leave_nothing_open() {
     gate.wait_for_metric("sekisho_dns_in_flight ", 0.0);
     let after = gate.open_files();
     assert!(after <= before + 8, "{before} -> {after}");
+    assert!(!gate.log_text().contains("panicked"));
+}
+
+#[test]
+fn a_storm_of_signals_beside_a_hundred_tunnels_cuts_none_and_the_last_file_is_in_force() {
+    let upstream = Upstream::start();
+    upstream.addresses("www.origin.example", &["127.0.0.1"]);
+    let setup = Setup::new(&upstream).set("log.level", r#""info""#);
+    let gate = Gate::start(&setup);
+    let origin = Origin::start(Service::Echo);
+    let target = format!("www.origin.example:{}", origin.port());
+    let mut tunnels: Vec<_> = (0..100)
+        .map(|_| tunnel(gate.addr("http"), &target).0)
+        .collect();
+    let zone = |last: usize| {
+        let text = format!("$TTL 60\n@ SOA ns admin 1 60 60 60 60\n@ NS ns\nns A 192.0.2.{last}\n");
+        setup.clone().zone("lab.home.arpa.zone", &text)
+    };
+    let mut memory = Vec::new();
+    for round in 0..200 {
+        if round % 10 == 0 {
+            gate.rewrite_config(&zone(round));
+            memory.push(gate.status("VmRSS"));
+        }
+        gate.signal(Signal::SIGHUP);
+        let stream = &mut tunnels[round % 100];
+        stream.write_all(b"through").unwrap();
+        let mut back = [0; 7];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"through");
+    }
+    // Signals come together, but never is the last one lost.
+    gate.rewrite_config(&zone(250));
+    gate.signal(Signal::SIGHUP);
+    let begun = clock();
+    let last = std::net::Ipv4Addr::new(192, 0, 2, 250);
+    while ipv4_of(&Ask::new("ns.lab.home.arpa", RecordType::A).udp(&gate)) != [last] {
+        assert!(begun.elapsed() < PATIENCE, "the last file is not in force");
+    }
+    for stream in &mut tunnels {
+        stream.write_all(b"still").unwrap();
+        stream.read_exact(&mut [0; 5]).unwrap();
+    }
+    assert_eq!(gate.metric("sekisho_sessions_active "), 100.0);
+    let after = gate.status("VmRSS");
+    println!("VmRSS {memory:?} -> {after} KiB");
+    assert!(after < memory[2] + 16 * 1024, "{memory:?} -> {after} KiB");
     assert!(!gate.log_text().contains("panicked"));
 }
