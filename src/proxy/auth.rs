@@ -9,7 +9,9 @@ mod users;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
@@ -24,7 +26,7 @@ pub use self::users::{HashError, UserProblem, Users};
 use super::respond::{Failure, Kind};
 use crate::telemetry::{LoginLabels, Metrics, Side};
 
-/// Hashes computed at once: each takes a processor and some 20 MiB.
+/// Hashes computed at once at most: each takes a processor and some 20 MiB.
 const AT_ONCE: usize = 2;
 
 /// How long a client waits for its turn.
@@ -63,8 +65,9 @@ enum Outcome {
 
 impl Door {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        let processors = available_parallelism().map_or(1, NonZero::get);
         Self {
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            turns: Arc::new(Semaphore::new(at_once(processors))),
             memory: Arc::default(),
             metrics,
         }
@@ -213,6 +216,11 @@ impl Memory {
     }
 }
 
+/// Hashes computed at once: half of the processors are left to others.
+fn at_once(processors: usize) -> usize {
+    (processors / 2).clamp(1, AT_ONCE)
+}
+
 /// The name and the password of a Basic credential (RFC 7617 section 2); `None` for anything else.
 pub(super) fn basic(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (scheme, rest) = value.split_at_checked(6)?;
@@ -301,6 +309,12 @@ mod tests {
         for one in tries {
             one.await.unwrap().unwrap();
         }
+    }
+
+    #[test]
+    fn hashes_leave_half_of_the_processors_to_others() {
+        let at_once = [1, 2, 3, 4, 64].map(at_once);
+        assert_eq!(at_once, [1, 1, 1, 2, 2]);
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Output, Stdio};
 
+use hickory_proto::rr::RecordType;
+use socket2::{Domain, Socket, Type};
+
 use crate::support::{
-    Gate, Origin, PATIENCE, Reach, Service, Setup, Upstream, connect, has_ipv6, installed,
-    read_response, socks_associate, socks_datagram, socks_greet, socks_request, socks_tunnel,
-    tls_get,
+    Ask, Gate, Origin, PATIENCE, Reach, Service, Setup, Upstream, clock, connect, has_ipv6,
+    installed, ipv4_of, read_response, socks_associate, socks_datagram, socks_greet, socks_request,
+    socks_tunnel, tls_get,
 };
 
 const HOST: &str = "www.origin.example";
@@ -175,6 +178,73 @@ fn curl_needs_the_name_and_the_password_of_the_file() {
         said.contains("line 1: the hash is not a PHC string"),
         "{said}"
     );
+}
+
+#[test]
+fn a_crowd_of_guesses_is_bounded_and_holds_nobody_else_up() {
+    let upstream = Upstream::start();
+    upstream.addresses(HOST, &["127.0.0.1"]);
+    let setup = Setup::new(&upstream);
+    let gate = Gate::start(&setup);
+    gate.write("users", &sekisho_password("ann", "secret"));
+    gate.reload(&setup.set("proxy.users", r#""users""#), "reloaded");
+    let origin = Origin::start(Service::Echo);
+    let target = format!("{HOST}:{}", origin.port());
+    let ask = |from: [u8; 4], credentials: &str| {
+        let mut stream = connect_from(from, gate.addr("http"));
+        let head = format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: Basic {credentials}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let begun = clock();
+    // ann:guess, and ann:secret.
+    let right = "YW5uOnNlY3JldA==";
+    let guesses: Vec<_> = (0..60)
+        .map(|_| ask([127, 0, 0, 7], "YW5uOmd1ZXNz"))
+        .collect();
+    for number in 0..20 {
+        let name = format!("n{number}.example");
+        upstream.addresses(&name, &["192.0.2.7"]);
+        let answer = Ask::new(&name, RecordType::A).udp(&gate);
+        assert_eq!(ipv4_of(&answer).len(), 1, "{answer:?}");
+    }
+    let mut status = [0; 12];
+    // Who waits longer than ten seconds for a busy machine is told so, and asks again.
+    while {
+        ask([127, 0, 0, 8], right).read_exact(&mut status).unwrap();
+        status.ends_with(b"503") && begun.elapsed() < 6 * PATIENCE
+    } {}
+    assert!(status.ends_with(b"200"), "{status:?}");
+    let mut told = Vec::new();
+    for mut stream in guesses {
+        stream.read_exact(&mut status).unwrap();
+        told.push(String::from_utf8_lossy(&status[9..]).into_owned());
+    }
+    let count = |status| told.iter().filter(|told| *told == status).count();
+    // Ten tries, and one more for each ten seconds that this takes.
+    let most = 11 + begun.elapsed().as_secs() / 10;
+    assert!(count("407") as u64 <= most && count("407") > 0, "{told:?}");
+    // On a busy machine some were told that it is, and not that they are too many.
+    while {
+        ask([127, 0, 0, 7], "YW5uOmd1ZXNz")
+            .read_exact(&mut status)
+            .unwrap();
+        !status.ends_with(b"429") && begun.elapsed() < 6 * PATIENCE
+    } {}
+    assert!(status.ends_with(b"429"), "{status:?}");
+    assert!(gate.metric("sekisho_logins_total{outcome=\"limited\"}") >= 1.0);
+}
+
+/// A connection from an address of loopback.
+fn connect_from(address: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(6 * PATIENCE)).unwrap();
+    stream
 }
 
 /// The line that `sekisho password` prints.
