@@ -1,7 +1,7 @@
 //! Transparent TLS: the origin is read from SNI, however the hello is cut, and nothing is decrypted.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
 
 use rustls::{ClientConnection, StreamOwned};
 
@@ -128,4 +128,95 @@ fn a_name_that_does_not_exist_ends_the_session() {
     let (_upstream, gate, origin) = home();
     let (_, hello) = client_hello("missing.example");
     assert_turned_away(&gate, &origin, &hello);
+}
+
+/// A hello with one extension: server names as they are written.
+fn hello_with(names: &[&[u8]]) -> Vec<u8> {
+    let number = |length: usize| u16::try_from(length).unwrap().to_be_bytes();
+    let entries: Vec<u8> = names
+        .iter()
+        .flat_map(|name| [&[0][..], &number(name.len()), name].concat())
+        .collect();
+    let list = [&number(entries.len())[..], &entries].concat();
+    let extension = [&[0, 0][..], &number(list.len()), &list].concat();
+    let body = [
+        &[3, 3][..],
+        &[7; 32],
+        &[0, 0, 2, 0x13, 0x01, 1, 0],
+        &number(extension.len()),
+        &extension,
+    ]
+    .concat();
+    let message = [&[1, 0][..], &number(body.len()), &body].concat();
+    [&[22, 3, 1][..], &number(message.len()), &message].concat()
+}
+
+#[test]
+fn a_name_is_taken_as_dns_takes_it_and_every_byte_goes_on_as_it_came() {
+    let upstream = Upstream::start();
+    for name in [HOST, "xn--bcher-kva.example"] {
+        upstream.addresses(name, &["127.0.0.1"]);
+    }
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = origin.local_addr().unwrap().port().to_string();
+    let gate = Gate::start(&Setup::new(&upstream).set("proxy.tls-origin-port", &port));
+    let twice = [
+        hello_with(&[HOST.as_bytes()]),
+        hello_with(&[b"other.example"]),
+    ]
+    .concat();
+    for (bytes, name) in [
+        (hello_with(&[b"www.origin.example."]), HOST),
+        (hello_with(&[b"WWW.Origin.EXAMPLE"]), HOST),
+        (
+            hello_with(&[b"xn--bcher-kva.example"]),
+            "xn--bcher-kva.example",
+        ),
+        // What follows the first hello is the origin's to judge.
+        (twice, HOST),
+    ] {
+        let mut stream = connect(gate.addr("tls"));
+        stream.write_all(&bytes).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let (mut end, _) = origin.accept().unwrap();
+        let mut seen = Vec::new();
+        end.read_to_end(&mut seen).unwrap();
+        assert_eq!(seen, bytes, "{name}");
+        drop(end);
+        let sent = format!("sent={} ", bytes.len());
+        let line = gate.wait_for_log(&sent);
+        assert!(line.contains(&format!("target={name}:")), "{line}");
+    }
+}
+
+#[test]
+fn what_is_no_host_name_is_turned_away_and_counted() {
+    let (upstream, gate, origin) = home();
+    let long = [&[b'a'; 63][..]; 4].join(&b'.');
+    let names: [&[&[u8]]; 10] = [
+        &[b"127.0.0.1"],
+        &[b"::1"],
+        &[b"[::1]"],
+        &["bücher.example".as_bytes()],
+        &[b""],
+        &[b"."],
+        &[&long],
+        &[&[b'a'; 300]],
+        &[HOST.as_bytes(), b"other.example"],
+        &[b"a b.example"],
+    ];
+    for (place, names) in names.iter().enumerate() {
+        let mut stream = connect(gate.addr("tls"));
+        stream.write_all(&hello_with(names)).unwrap();
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).unwrap();
+        assert_eq!(back.first(), Some(&21), "an alert to {place}: {back:?}");
+        gate.wait_for_metric(
+            "sekisho_session_failures_total{inbound=\"tls\",side=\"client\"}",
+            f64::from(u32::try_from(place).unwrap() + 1),
+        );
+    }
+    assert_eq!(long.len(), 255);
+    assert_eq!(origin.connections(), 0);
+    assert!(upstream.seen().is_empty(), "{:?}", upstream.seen());
 }
