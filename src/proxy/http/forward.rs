@@ -11,6 +11,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Request, Response, StatusCode, Version, response};
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
+use tokio::sync::Notify;
 
 use super::super::respond::{Failure, Kind};
 use super::super::session::Session;
@@ -112,7 +113,8 @@ pub(super) async fn ask(
     let state = connection.proxy.live.load_full();
     let settings = &state.settings.proxy;
     let via = settings.via.as_deref();
-    let (target, request) = rewritten(request, connection, settings, interim)
+    let worked_on = Arc::new(Notify::new());
+    let (target, request) = rewritten(request, connection, settings, interim, &worked_on)
         .map_err(|failure| Box::new((None, failure)))?;
     tracing::debug!(client = %connection.client, method = %request.method(), %target, "request");
     let idle = settings.idle_timeout;
@@ -121,7 +123,7 @@ pub(super) async fn ask(
     let asked = {
         let asking = pin!(pool.ask(&target, request));
         let patience = settings.response_timeout.min(idle);
-        let asking = pin!(patient(asking, &connection.activity, patience));
+        let asking = pin!(patient(asking, &connection.activity, &worked_on, patience));
         connection.unless_gone(asking).await
     };
     let (answer, link) = match answered(asked, &target) {
@@ -227,6 +229,7 @@ fn rewritten(
     connection: &Connection,
     settings: &Proxy,
     interim: Option<&Interim>,
+    worked_on: &Arc<Notify>,
 ) -> Result<(Target, Request<Sent>), Failure> {
     let via = settings.via.as_deref();
     let (mut head, mut body) = request.into_parts();
@@ -292,11 +295,12 @@ fn rewritten(
     let wanted = (expects && !body.is_end_stream()).then(|| body.hold(interim.cloned()));
     let mut request = Request::from_parts(head, body);
     let interim = interim.cloned().zip(Some(settings.via.clone()));
-    let activity = Arc::clone(&connection.activity);
+    let (activity, worked_on) = (Arc::clone(&connection.activity), Arc::clone(worked_on));
     hyper::ext::on_informational(&mut request, move |answer| {
         // An origin that says "not yet" (102 says nothing else) is not silent, whoever hears of it. That this ends is
         // for the screen, which bounds how many there may be.
         activity.fetch_add(1, Ordering::Relaxed);
+        worked_on.notify_one();
         if answer.status() == StatusCode::CONTINUE {
             // Whoever waits with a body is told when it is taken; to others it says nothing.
             if let Some(wanted) = &wanted {
@@ -313,21 +317,27 @@ fn rewritten(
     Ok((target, request))
 }
 
-/// Waits for the answer as long as something moves, and `None` once nothing did for so long.
+/// Waits for the answer as long as something moves, and `None` once nothing did for so long; from each time on that the
+/// origin says it is worked on.
 async fn patient<T>(
     mut asked: Pin<&mut impl Future<Output = T>>,
     activity: &AtomicU64,
+    worked_on: &Notify,
     patience: Duration,
 ) -> Option<T> {
     loop {
         let before = activity.load(Ordering::Relaxed);
-        if let Ok(answer) = tokio::time::timeout(patience, asked.as_mut()).await {
-            return Some(answer);
-        }
-        if activity.load(Ordering::Relaxed) == before {
-            // Or the connection is ended before this could be said.
-            activity.fetch_add(1, Ordering::Relaxed);
-            return None;
+        tokio::select! {
+            biased;
+            answer = asked.as_mut() => return Some(answer),
+            () = worked_on.notified() => {}
+            () = tokio::time::sleep(patience) => {
+                if activity.load(Ordering::Relaxed) == before {
+                    // Or the connection is ended before this could be said.
+                    activity.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
+            }
         }
     }
 }
