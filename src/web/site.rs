@@ -24,7 +24,8 @@ use crate::telemetry::{Metrics, RefusalLabels};
 const CONNECTIONS: usize = 256;
 
 /// What a wrong path is answered with.
-const PATHS: &str = "nothing here; this gate serves:\n/proxy.pac\n/wpad.dat\n";
+const PATHS: &str = "nothing here; this gate serves:\n/proxy.pac\n/wpad.dat\n\n\
+    Give the first one to a program as the address of its automatic proxy configuration.\n";
 
 /// The web site of the gate.
 #[derive(Debug)]
