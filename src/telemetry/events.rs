@@ -6,7 +6,8 @@ pub const LISTENING: &str = "listening";
 pub const READY: &str = "ready";
 /// A session ended: fields `client`, `inbound`, `target`, `family`, `address`, `attempts`, `connect_ms`, `sent`,
 /// `received`, `duration_ms`, `ended`. One of `socks5-udp` has many targets: `origins`, `sent_datagrams` and
-/// `received_datagrams` instead of `target`, `family`, `address`, `attempts`, `connect_ms`.
+/// `received_datagrams` instead of `target`, `family`, `address`, `attempts`, `connect_ms`. `sent` and `received` count
+/// every byte of a tunnel, and of requests the bodies only.
 pub const SESSION: &str = "session";
 /// A ClientHello names no server: fields `client`, `inbound`, `left_out`, `hint`. At most ten in a minute; `left_out` counts
 /// those that were not logged since the last one.
