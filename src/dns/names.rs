@@ -42,7 +42,26 @@ impl OwnNames {
 
     /// What is known of a name; `None` where it is not ours. A name of one label stands for that name in the local
     /// domain, and is never one outside.
+    ///
+    /// A name that a hosts file leads to a loopback address has that one here, although no client is told it: it is for
+    /// the guard of the dialer to refuse it, and to say so.
     pub fn look_up(&self, name: &Name, family: Family) -> Option<OwnName> {
+        let known = self.told(name, family)?;
+        if known != OwnName::Addresses(Vec::new()) {
+            return Some(known);
+        }
+        let loopback = match name.num_labels() {
+            1 => {
+                let qualified = name.clone().append_domain(&self.domain).ok();
+                qualified.and_then(|name| self.local.loopback(&name, family))
+            }
+            _ => self.local.loopback(name, family),
+        };
+        Some(OwnName::Addresses(loopback.into_iter().collect()))
+    }
+
+    /// What clients are told of it.
+    fn told(&self, name: &Name, family: Family) -> Option<OwnName> {
         if name.num_labels() != 1 {
             return self.answer(name, family).map(addresses);
         }
@@ -59,7 +78,7 @@ impl OwnNames {
 
     /// Whether a name of ours is the gate.
     pub fn is_gate(&self, name: &Name) -> bool {
-        match self.look_up(name, Family::V4) {
+        match self.told(name, Family::V4) {
             Some(OwnName::Addresses(addresses)) => addresses.contains(&IpAddr::V4(self.gate)),
             Some(OwnName::Alias(_)) | None => false,
         }

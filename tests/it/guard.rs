@@ -188,3 +188,25 @@ fn no_flow_of_quic_goes_to_a_closed_address() {
     origin.set_nonblocking(true).unwrap();
     assert!(origin.recv_from(&mut [0; 2000]).is_err());
 }
+
+#[test]
+fn a_name_that_a_hosts_file_leads_to_loopback_is_refused_by_the_address() {
+    let upstream = Upstream::start();
+    let gate = Gate::start(&Setup::guarded(&upstream).set("dns.hosts", r#"["hosts"]"#));
+    let lines = "127.0.0.1 four.example nas\n::1 six.example\n0.0.0.0 zero.example\n";
+    gate.write("hosts", lines);
+    gate.signal(nix::sys::signal::Signal::SIGHUP);
+    gate.wait_for_log("reloaded");
+    for (host, address) in [
+        ("four.example", "127.0.0.1"),
+        ("nas", "127.0.0.1"),
+        ("six.example", "::1"),
+        ("zero.example", "0.0.0.0"),
+    ] {
+        let (_, response) = tunnel(gate.addr("http"), &format!("{host}:80"));
+        assert_eq!(response.status, 403, "{host}: {}", response.text());
+        let why = format!("{host}:80 is closed to clients: {address} is ");
+        assert!(response.text().contains(&why), "{}", response.text());
+    }
+    assert!(upstream.seen().is_empty(), "{:?}", upstream.seen());
+}

@@ -116,6 +116,9 @@ impl<'a> Reader<'a> {
                     "leave out what nobody asks for".into(),
                 );
             }
+            if entry.told == Told::Existence {
+                self.names.lead_to_loopback(&name, address);
+            }
             names.push(name);
         }
         if entry.told == Told::Both && !names.is_empty() {

@@ -1,13 +1,14 @@
 //! PURE. Names with addresses, and addresses with names, as hosts files and DHCP leases give them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use hickory_proto::rr::Name;
 
 use super::key::Key;
 use super::{ZoneProblem, Zones, from_hosts};
+use crate::net::Family;
 
 /// How many names are held of one kind of source; more are passed over. A large block list has half of them.
 pub(super) const MAX_NAMES: usize = 1_000_000;
@@ -43,6 +44,8 @@ impl Default for HostNames {
 struct Node {
     addresses: Vec<IpAddr>,
     told: bool,
+    /// Whether a file leads it to 127.0.0.1, and to ::1: no address to tell clients, but the reason why it has none.
+    loopback: [bool; 2],
     /// Which file told of it first.
     file: u32,
 }
@@ -111,6 +114,23 @@ impl HostNames {
             node.addresses.push(address);
         }
         true
+    }
+
+    /// Remembers that a name that was told is led to a loopback address.
+    pub(super) fn lead_to_loopback(&mut self, name: &Name, address: IpAddr) {
+        if let Some(node) = self.names.get_mut(Key::of(name).whole()) {
+            let [ipv4, ipv6] = &mut node.loopback;
+            *(if address.is_ipv4() { ipv4 } else { ipv6 }) = true;
+        }
+    }
+
+    /// The loopback address of a family that a name is led to.
+    pub(super) fn loopback(&self, key: &Key, family: Family) -> Option<IpAddr> {
+        let [ipv4, ipv6] = self.names.get(key.whole())?.loopback;
+        match family {
+            Family::V4 => ipv4.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Family::V6 => ipv6.then_some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        }
     }
 
     /// Names an address, which keeps the name that it has; returns that one.

@@ -23,6 +23,7 @@ use super::host_names::HostNames;
 use super::key::Key;
 use super::reverse::{self, Reverse};
 use super::{LocalAnswer, Zones};
+use crate::net::Family;
 
 /// How long an answer from hosts files or leases, and a negative one that they may change, lives, in seconds.
 const TTL: u32 = 60;
@@ -101,6 +102,11 @@ impl Local {
             Some(answer) => Some(self.go_on(answer, name, record_type)),
             None => self.beside_zones(name, record_type),
         }
+    }
+
+    /// The loopback address of a family that a hosts file leads the name to, which clients are not told.
+    pub(in crate::dns) fn loopback(&self, name: &Name, family: Family) -> Option<IpAddr> {
+        self.followed.load().hosts.loopback(&Key::of(name), family)
     }
 
     /// Lets the negative answer of an empty zone live no longer than a name may take to appear.
