@@ -409,5 +409,7 @@ fn associations_are_bounded_and_end_when_they_are_silent() {
     );
     assert_eq!(first.read(&mut [0]).unwrap_or(0), 0);
     gate.wait_for_log("ended=\"idle\"");
+    // The line is written before the place is free.
+    gate.wait_for_metric("sekisho_sessions_active", 0.0);
     let (_third, _, _) = association(&gate);
 }

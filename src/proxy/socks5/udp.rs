@@ -41,6 +41,8 @@ thread_local! {
 
 /// An association that stands.
 pub(super) struct Association {
+    /// Dropped first: a session that is no longer counted holds no place.
+    _seat: Seat,
     session: Session,
     metrics: Arc<Metrics>,
     state: Arc<State>,
@@ -54,7 +56,6 @@ pub(super) struct Association {
     peers: Peers,
     lookups: JoinSet<(Target, Result<Vec<SocketAddr>, Failure>)>,
     carried: Datagrams,
-    _seat: Seat,
 }
 
 /// What a wait ended by.
