@@ -15,8 +15,8 @@ use super::ClientAddr;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// Accepts connections until `stop`, each only after `admit` gave a permit: at the limit, connections wait in the
-/// kernel's backlog instead of in our memory. `failed` is told why
-/// one could not be accepted, which is followed by a pause. `handle` must not block: it spawns.
+/// kernel's backlog instead of in our memory. `failed` is told why one could not be accepted, which is followed by a
+/// pause. `handle` must not block: it spawns.
 pub async fn accept_loop<P>(
     listener: TcpListener,
     stop: CancellationToken,
