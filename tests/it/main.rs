@@ -36,6 +36,7 @@ mod explain;
 mod forward;
 mod forward_h2;
 mod guard;
+mod h2_attacks;
 mod hops;
 mod http;
 mod itself;

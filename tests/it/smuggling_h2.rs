@@ -1,48 +1,19 @@
 //! Requests of HTTP/2 that HTTP/1.1 would have another meaning for, or none (RFC 9113 sections 8.2, 8.3 and 10.3), written
 //! frame by frame, as no client of ours would send them: nothing of them comes to an origin.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 
+use crate::support::frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, beginning, block, frame, read_frame,
+};
 use crate::support::{Gate, Origin, Service, Setup, Upstream, connect};
 
 const HOST: &str = "www.origin.example";
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
 /// `:status` 200 and 400 in the static table (RFC 7541 appendix A).
 const STATUS_200: u8 = 0x88;
 const STATUS_400: u8 = 0x8c;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend_from_slice(&[kind, flags]);
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-/// Fields as they are, neither indexed nor compressed.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name, value] {
-            assert!(text.len() < 127, "{text}");
-            block.push(u8::try_from(text.len()).unwrap());
-            block.extend_from_slice(text.as_bytes());
-        }
-    }
-    block
-}
 
 /// What became of stream 1.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,16 +24,11 @@ enum Outcome {
 
 fn outcome(stream: &mut TcpStream) -> Outcome {
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).expect("a frame");
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        stream.read_exact(&mut payload).expect("a whole frame");
-        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        match (head[3], id) {
+        let frame = read_frame(stream).expect("a frame");
+        match (frame.kind, frame.stream) {
             (HEADERS, 1) => {
                 // A new size of the table may stand first.
-                let status = payload.iter().find(|&&byte| byte & 0xe0 != 0x20);
+                let status = frame.payload.iter().find(|&&byte| byte & 0xe0 != 0x20);
                 return Outcome::Answered(*status.expect("a status"));
             }
             (RST_STREAM, 1) | (GOAWAY, _) => return Outcome::Reset,
@@ -101,8 +67,7 @@ impl Home {
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        bytes.extend(frame(SETTINGS, 0, 0, &[]));
+        let mut bytes = beginning();
         let ended = if body.is_none() { END_STREAM } else { 0 };
         bytes.extend(frame(HEADERS, END_HEADERS | ended, 1, &block(&fields)));
         if let Some(body) = body {

@@ -5,6 +5,7 @@ mod config;
 mod daemons;
 mod dns;
 mod doh;
+pub(crate) mod frames;
 mod gate;
 mod h2;
 mod http;

@@ -77,7 +77,8 @@ pub(super) async fn serve(
     };
     let mut stopping = false;
     let mut empty = false;
-    let mut look = pin!(tokio::time::sleep(proxied.idle_timeout));
+    // As long as HTTP/1.1 waits between two requests; a header block that does not go on is no stream yet.
+    let mut look = pin!(tokio::time::sleep(proxied.sniff_timeout));
     loop {
         tokio::select! {
             biased;
@@ -100,14 +101,14 @@ pub(super) async fn serve(
             },
             () = &mut look => {
                 if empty && !connection.has_streams() {
-                    tracing::debug!(%client, "the connection of a client was idle for too long");
+                    tracing::debug!(%client, "the connection of a client asked nothing for too long");
                     connection.abrupt_shutdown(Reason::NO_ERROR);
                     let closing = poll_fn(|cx| connection.poll_closed(cx));
                     tokio::time::timeout(FAREWELL, closing).await.ok();
                     return;
                 }
                 empty = !connection.has_streams();
-                look.set(tokio::time::sleep(proxied.idle_timeout));
+                look.set(tokio::time::sleep(proxied.sniff_timeout));
             }
         }
     }
