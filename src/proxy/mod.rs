@@ -45,7 +45,7 @@ use crate::net::{
 };
 use crate::relay::Relay;
 use crate::steer::Steering;
-use crate::telemetry::{Metrics, RefusalLabels, Side, chain};
+use crate::telemetry::{FloodLabels, Metrics, RefusalLabels, Side, chain};
 
 /// What serves the hosts that are ours on a listener shared with transparent HTTP.
 pub trait Site: Send + Sync {
@@ -471,6 +471,13 @@ impl Proxy {
         self.metrics
             .sessions_refused
             .get_or_create(&RefusalLabels { reason })
+            .inc();
+    }
+
+    fn count_flood(&self, reason: &'static str) {
+        self.metrics
+            .http2_floods
+            .get_or_create(&FloodLabels { reason })
             .inc();
     }
 

@@ -187,6 +187,13 @@ pub struct FaultLabels {
     pub fault: &'static str,
 }
 
+/// Why a connection of HTTP/2 was ended with ENHANCE_YOUR_CALM.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FloodLabels {
+    /// What there was too much of: `resets` (streams given up before they were answered), or `frames`.
+    pub reason: &'static str,
+}
+
 /// Why an upstream proxy did not take a session on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ViaLabels {
@@ -302,6 +309,8 @@ pub struct Metrics {
     pub session_limits: By<LimitLabels, Counter>,
     /// Messages of HTTP that the screen did not pass.
     pub http_faults: By<FaultLabels, Counter>,
+    /// Connections of HTTP/2 that were ended because their client did something without end.
+    pub http2_floods: By<FloodLabels, Counter>,
     /// Bytes relayed.
     pub session_bytes: By<TrafficLabels, Counter>,
     /// From the wish to connect to the connection, name resolution included.
@@ -396,6 +405,7 @@ impl Metrics {
             accept_failures: Counter::default(),
             session_limits: By::default(),
             http_faults: By::default(),
+            http2_floods: By::default(),
             session_bytes: By::default(),
             connect_seconds: By::new_with_constructor(|| Histogram::new(CONNECT_BUCKETS)),
             connect_failures: By::default(),
@@ -602,6 +612,11 @@ impl Metrics {
             "http_faults",
             "Messages of HTTP/1 that were not passed on, by whose they were and what is wrong",
             self.http_faults.clone(),
+        );
+        registry.register(
+            "http2_floods",
+            "Connections of HTTP/2 that were ended for what their client did without end, by what it was",
+            self.http2_floods.clone(),
         );
         registry.register_with_unit(
             "session",

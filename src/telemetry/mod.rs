@@ -14,9 +14,9 @@ mod writer;
 pub use errors::chain;
 pub use log::{LogError, colour, init, set_level};
 pub use metrics::{
-    AnswerLabels, DnssecLabels, DropLabels, FailureLabels, FamilyLabels, FaultLabels, Inbound,
-    InboundLabels, LimitLabels, LocalLabels, LoginLabels, Metrics, QueryLabels, RefusalLabels,
-    ReloadLabels, Side, TrafficLabels, UpstreamLabels, ViaLabels,
+    AnswerLabels, DnssecLabels, DropLabels, FailureLabels, FamilyLabels, FaultLabels, FloodLabels,
+    Inbound, InboundLabels, LimitLabels, LocalLabels, LoginLabels, Metrics, QueryLabels,
+    RefusalLabels, ReloadLabels, Side, TrafficLabels, UpstreamLabels, ViaLabels,
 };
 pub use queries::{QueryLine, queries_wanted, set_queries, tell_query};
 pub use sparing::Sparing;

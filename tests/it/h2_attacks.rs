@@ -6,15 +6,22 @@ use std::net::TcpStream;
 use std::thread;
 
 use crate::support::frames::{
-    END_HEADERS, END_STREAM, HEADERS, PREFACE, beginning, block, farewell, frame, read_frame,
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, beginning, block, farewell,
+    frame, read_frame,
 };
-use crate::support::{Gate, H2Client, Origin, Service, Setup, Upstream, connect};
+use hickory_proto::rr::RecordType;
+
+use crate::support::{Gate, H2Client, Origin, Reply, Service, Setup, Upstream, connect};
 
 const HOST: &str = "www.origin.example";
 
 const PING: u8 = 6;
 
+/// What a client may have us keep, in KiB.
+const LITTLE: usize = 16 * 1024;
+
 const NO_ERROR: u32 = 0;
+const ENHANCE_YOUR_CALM: u32 = 11;
 
 fn home(change: impl Fn(Setup) -> Setup, service: Service) -> (Upstream, Gate, Origin) {
     let upstream = Upstream::start();
@@ -26,6 +33,16 @@ fn home(change: impl Fn(Setup) -> Setup, service: Service) -> (Upstream, Gate, O
 /// A gate that waits for a request for so short a time only.
 fn hasty(setup: Setup) -> Setup {
     setup.set("proxy.sniff-timeout", r#""500ms""#)
+}
+
+/// Others are served.
+fn assert_served(upstream: &Upstream, gate: &Gate) {
+    const OTHER: &str = "other.example";
+    upstream.addresses(OTHER, &["127.0.0.1"]);
+    let origin = Origin::start(Service::Http);
+    let client = H2Client::connect(gate.addr("http"));
+    let response = client.get(&format!("http://{OTHER}:{}/", origin.port()));
+    assert_eq!(response.status, 200);
 }
 
 /// A client that has said this.
@@ -93,4 +110,76 @@ fn a_silent_tunnel_keeps_its_connection() {
     }
     client.say(&mut tunnel, b"alive", true).unwrap();
     assert_eq!(client.rest(&mut tunnel).unwrap(), b"alivebye");
+}
+
+/// Begins streams and resets them before they can be answered, so many at once, until the gate does not take it.
+fn reset_without_end(gate: &Gate, target: &Origin, at_once: u32, seen_first: bool) -> Option<u32> {
+    const CANCEL: [u8; 4] = [0, 0, 0, 8];
+    let mut stream = said(gate, &beginning());
+    for round in 0..4_000 / at_once {
+        let ids = (0..at_once).map(|number| 2 * (round * at_once + number) + 1);
+        let mut begun: Vec<u8> = ids
+            .clone()
+            .flat_map(|id| get(target, id, END_HEADERS | END_STREAM))
+            .collect();
+        if seen_first {
+            begun.extend(frame(PING, 0, 0, &[7; 8]));
+            if stream.write_all(&begun).is_err() {
+                break;
+            }
+            begun.clear();
+            loop {
+                match read_frame(&mut stream) {
+                    Ok(frame) if frame.kind == PING => break,
+                    Ok(frame) if frame.kind == GOAWAY => {
+                        let code = frame.payload[4..8].try_into().unwrap();
+                        return Some(u32::from_be_bytes(code));
+                    }
+                    Ok(_) => {}
+                    Err(_) => return None,
+                }
+            }
+        }
+        begun.extend(ids.flat_map(|id| frame(RST_STREAM, 0, id, &CANCEL)));
+        if stream.write_all(&begun).is_err() {
+            break;
+        }
+    }
+    farewell(&mut stream)
+}
+
+#[test]
+fn streams_that_are_reset_before_they_are_answered_end_their_connection() {
+    let (upstream, gate, origin) = home(|setup| setup, Service::Http);
+    // No stream is answered before its reset.
+    let reply = Reply::of([]).held();
+    upstream.say(HOST, RecordType::A, reply.clone());
+    upstream.say(HOST, RecordType::AAAA, reply);
+    let before = gate.status("VmRSS");
+    let reason = reset_without_end(&gate, &origin, 1, true);
+    assert_eq!(reason, Some(ENHANCE_YOUR_CALM));
+    gate.wait_for_metric("sekisho_http2_floods_total{reason=\"resets\"}", 1.0);
+    gate.wait_for_metric("sekisho_sessions_active ", 0.0);
+    let after = gate.status("VmRSS");
+    assert!(after < before + LITTLE, "{before} -> {after} KiB");
+    let begun = gate.metric("sekisho_sessions_total{inbound=\"forward\"}");
+    assert!(begun < 1_000.0, "{begun} streams were taken up");
+    assert_served(&upstream, &gate);
+}
+
+#[test]
+fn streams_that_are_reset_with_their_first_bytes_begin_nothing() {
+    let (upstream, gate, origin) = home(|setup| setup, Service::Http);
+    let before = gate.status("VmRSS");
+    // As many as may wait at once to be looked at, and more.
+    for at_once in [50, 500] {
+        let reason = reset_without_end(&gate, &origin, at_once, false);
+        assert!(matches!(reason, Some(ENHANCE_YOUR_CALM) | None));
+    }
+    gate.wait_for_metric("sekisho_sessions_active ", 0.0);
+    let after = gate.status("VmRSS");
+    assert!(after < before + LITTLE, "{before} -> {after} KiB");
+    let dials = origin.connections();
+    assert!(dials < 500, "{dials} streams were taken to their origin");
+    assert_served(&upstream, &gate);
 }

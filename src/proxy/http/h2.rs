@@ -5,13 +5,13 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ::h2::ext::Protocol;
-use ::h2::server::{Builder, SendResponse};
+use ::h2::server::{self, Builder, SendResponse};
 use ::h2::{Reason, RecvStream, SendStream};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, UPGRADE};
@@ -44,11 +44,17 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// it broke the rules: one more ends the connection.
 const MOST_RESETS: usize = 64;
 
+/// Streams that a client may begin and reset before they are answered, from one look at the connection to the next: each
+/// has begun a resolution and a dial by then. Twice all that it may have open, so that no page left in haste comes near.
+const MOST_REGRETS: usize = 2 * MOST_STREAMS as usize;
+
 /// How long a client may take to hear that its connection ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The answer to an extended CONNECT is the same for every key: RFC 8441 section 5 has none.
 const HEADERS_OF_HTTP1: [&str; 2] = ["sec-websocket-accept", "sec-websocket-key"];
+
+type Client = server::Connection<TcpStream, Bytes>;
 
 /// Serves one connection, whose first bytes are the preface.
 pub(super) async fn serve(
@@ -77,6 +83,7 @@ pub(super) async fn serve(
     };
     let mut stopping = false;
     let mut empty = false;
+    let regrets = Arc::<AtomicUsize>::default();
     // As long as HTTP/1.1 waits between two requests; a header block that does not go on is no stream yet.
     let mut look = pin!(tokio::time::sleep(proxied.sniff_timeout));
     loop {
@@ -90,10 +97,20 @@ pub(super) async fn serve(
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
                     empty = false;
-                    let answering = answer(Arc::clone(proxy), client, request, respond, proxied.header_bytes);
+                    if regrets.load(Ordering::Relaxed) >= MOST_REGRETS {
+                        tracing::debug!(%client, "a client resets its streams without end");
+                        proxy.count_flood("resets");
+                        return dismiss(connection, Reason::ENHANCE_YOUR_CALM).await;
+                    }
+                    let regrets = Arc::clone(&regrets);
+                    let answering =
+                        answer(Arc::clone(proxy), client, request, respond, regrets, proxied.header_bytes);
                     proxy.sessions.spawn(Box::pin(answering));
                 }
                 Some(Err(error)) => {
+                    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                        proxy.count_flood("frames");
+                    }
                     tracing::debug!(%client, %error, "the connection of a client ended badly");
                     return;
                 }
@@ -102,11 +119,9 @@ pub(super) async fn serve(
             () = &mut look => {
                 if empty && !connection.has_streams() {
                     tracing::debug!(%client, "the connection of a client asked nothing for too long");
-                    connection.abrupt_shutdown(Reason::NO_ERROR);
-                    let closing = poll_fn(|cx| connection.poll_closed(cx));
-                    tokio::time::timeout(FAREWELL, closing).await.ok();
-                    return;
+                    return dismiss(connection, Reason::NO_ERROR).await;
                 }
+                regrets.store(0, Ordering::Relaxed);
                 empty = !connection.has_streams();
                 look.set(tokio::time::sleep(proxied.sniff_timeout));
             }
@@ -114,14 +129,32 @@ pub(super) async fn serve(
     }
 }
 
-/// Serves one stream.
+/// Tells the client to go.
+async fn dismiss(mut connection: Client, reason: Reason) {
+    connection.abrupt_shutdown(reason);
+    let closing = poll_fn(|cx| connection.poll_closed(cx));
+    tokio::time::timeout(FAREWELL, closing).await.ok();
+}
+
+/// Whether the client has reset the stream, while it waited to be looked at.
+fn is_reset(respond: &mut SendResponse<Bytes>) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    respond.poll_reset(&mut cx).is_ready()
+}
+
+/// Serves one stream; `regrets` counts those of its connection that were reset before they were answered.
 async fn answer(
     proxy: Arc<Proxy>,
     client: ClientAddr,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
+    regrets: Arc<AtomicUsize>,
     header_bytes: usize,
 ) {
+    if is_reset(&mut respond) {
+        regrets.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
     let protocol = request.extensions().get::<Protocol>().cloned();
     let is_head = request.method() == Method::HEAD;
     let inbound = if request.method() == Method::CONNECT && protocol.is_none() {
@@ -170,7 +203,9 @@ async fn answer(
     if let Err((mut stream, failed)) = done {
         let (target, failure) = *failed;
         stream.session.failed(target.as_ref(), &failure);
-        if failure.kind != Kind::Gone {
+        if failure.kind == Kind::Gone {
+            regrets.fetch_add(1, Ordering::Relaxed);
+        } else {
             say(&mut stream.respond, &failure, is_head);
         }
     }
