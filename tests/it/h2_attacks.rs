@@ -2,12 +2,13 @@
 //! the connection ends or the gate does not mind, its memory stays, and others are served.
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use crate::support::frames::{
-    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, beginning, block, farewell,
-    frame, read_frame,
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, beginning,
+    block, farewell, frame, read_frame,
 };
 use hickory_proto::rr::RecordType;
 
@@ -15,7 +16,19 @@ use crate::support::{Gate, H2Client, Origin, Reply, Service, Setup, Upstream, co
 
 const HOST: &str = "www.origin.example";
 
+const PRIORITY: u8 = 2;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+/// A hundred thousand frames.
+const MUCH: usize = 2 << 20;
+
+/// Far more than anybody takes.
+const ENDLESS: usize = 12 << 20;
+
+/// How long a writer waits that the gate has stopped reading from.
+const A_WHILE: Duration = Duration::from_millis(500);
 
 /// What a client may have us keep, in KiB.
 const LITTLE: usize = 16 * 1024;
@@ -181,5 +194,99 @@ fn streams_that_are_reset_with_their_first_bytes_begin_nothing() {
     assert!(after < before + LITTLE, "{before} -> {after} KiB");
     let dials = origin.connections();
     assert!(dials < 500, "{dials} streams were taken to their origin");
+    assert_served(&upstream, &gate);
+}
+
+/// Says the beginning, then this again and again, and reads everything meanwhile or nothing: how much was taken.
+fn flood(gate: &Gate, begin: &[u8], again: &[u8], most: usize, reads: bool) -> usize {
+    let mut stream = said(gate, begin);
+    let mut writer = stream.try_clone().unwrap();
+    writer.set_write_timeout(Some(A_WHILE)).unwrap();
+    let many = again.repeat(64 * 1024 / again.len() + 1);
+    let writing = thread::spawn(move || {
+        let mut sent = 0;
+        while sent < most && writer.write_all(&many).is_ok() {
+            sent += many.len();
+        }
+        // Nothing more comes, so that whoever reads sees the end.
+        writer.shutdown(Shutdown::Write).ok();
+        sent
+    });
+    if reads {
+        farewell(&mut stream);
+    }
+    writing.join().unwrap()
+}
+
+#[test]
+fn frames_that_ask_nothing_cost_nobody_else_anything() {
+    let (upstream, gate, origin) = home(|setup| setup, Service::Echo);
+    let before = gate.status("VmRSS");
+    let authority = format!("{HOST}:{}", origin.port());
+    let fields = [(":method", "CONNECT"), (":authority", authority.as_str())];
+    let tunnel = frame(HEADERS, END_HEADERS, 1, &block(&fields));
+    let open = [beginning(), tunnel].concat();
+    for (label, again) in [
+        ("PING", frame(PING, 0, 0, &[7; 8])),
+        ("SETTINGS", frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])),
+        ("PRIORITY", frame(PRIORITY, 0, 3, &[0, 0, 0, 1, 7])),
+        // With nothing in it, and with a window that soon is too large.
+        ("DATA", frame(DATA, 0, 1, &[])),
+        ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])),
+        ("unknown", frame(99, 0, 0, &[7; 8])),
+    ] {
+        for reads in [true, false] {
+            flood(&gate, &open, &again, MUCH, reads);
+            let after = gate.status("VmRSS");
+            assert!(after < before + LITTLE, "{label}: {before} -> {after} KiB");
+        }
+    }
+    assert_served(&upstream, &gate);
+    gate.wait_for_metric("sekisho_sessions_active ", 0.0);
+}
+
+#[test]
+fn a_header_block_without_end_ends_its_connection() {
+    let (upstream, gate, origin) = home(|setup| setup, Service::Http);
+    let before = gate.status("VmRSS");
+    let half = [beginning(), get(&origin, 1, END_STREAM)].concat();
+    let long = block(&[("x-more", &"x".repeat(100))]).repeat(100);
+    for (label, payload) in [("empty", Vec::new()), ("full", long)] {
+        let again = frame(CONTINUATION, 0, 1, &payload);
+        let sent = flood(&gate, &half, &again, ENDLESS, true);
+        assert!(sent < ENDLESS, "{label}: all of it was taken");
+        let after = gate.status("VmRSS");
+        assert!(after < before + LITTLE, "{label}: {before} -> {after} KiB");
+    }
+    gate.wait_for_metric("sekisho_http2_floods_total{reason=\"frames\"}", 2.0);
+    assert_served(&upstream, &gate);
+    assert!(origin.heads().is_empty());
+}
+
+#[test]
+fn a_small_block_that_decodes_to_a_large_list_is_refused() {
+    let (upstream, gate, origin) = home(|setup| setup, Service::Http);
+    let before = gate.status("VmRSS");
+    let mut stream = said(&gate, &beginning());
+    // A field of 4,000 bytes into the dynamic table (RFC 7541 section 6.2.1), then it again by its index in one byte.
+    let mut first = get(&origin, 1, END_HEADERS | END_STREAM).split_off(9);
+    let fields = first.clone();
+    first.extend([0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
+    first.resize(first.len() + 4_000, b'x');
+    stream
+        .write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &first))
+        .unwrap();
+    let mut bombs = Vec::new();
+    for id in (3..400).step_by(2) {
+        let mut fields = fields.clone();
+        fields.resize(fields.len() + 15_000, 0xbe);
+        bombs.extend(frame(HEADERS, END_HEADERS | END_STREAM, id, &fields));
+    }
+    // The gate may hang up in the middle.
+    stream.write_all(&bombs).ok();
+    farewell(&mut stream);
+    assert!(origin.heads().len() <= 1);
+    let after = gate.status("VmRSS");
+    assert!(after < before + LITTLE, "{before} -> {after} KiB");
     assert_served(&upstream, &gate);
 }
