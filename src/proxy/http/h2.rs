@@ -7,23 +7,24 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use ::h2::ext::Protocol;
 use ::h2::server::{self, Builder, SendResponse};
-use ::h2::{Reason, RecvStream, SendStream};
+use ::h2::{Reason, RecvStream};
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, UPGRADE};
+use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt as _, Collected};
-use hyper::body::{Body as _, Frame};
+use hyper::body::Body as _;
 use tokio::net::TcpStream;
 
 use super::super::respond::{Failure, Kind};
 use super::super::session::Session;
 use super::super::{Proxy, Settings};
-use super::body::{Interim, Received, Sent};
+use super::body::{Interim, Sent};
+use super::h2_answer::{answer_whole, pass_on, say};
+use super::h2_request::{as_http1, key, size};
 use super::{Connection, Failed, connect, forward, h2_tunnel, max_forwards};
 use crate::net::{ClientAddr, Full};
 use crate::telemetry::Inbound;
@@ -342,127 +343,6 @@ impl Stream {
     }
 }
 
-/// Passes a body on as the client takes it. How it ended is told where the body is dropped.
-async fn pass_on(mut body: Received, mut send: SendStream<Bytes>, idle: Duration) {
-    loop {
-        let frame = poll_fn(|cx| {
-            if send.poll_reset(cx).is_ready() {
-                return Poll::Ready(Err(()));
-            }
-            Pin::new(&mut body).poll_frame(cx).map(Ok)
-        });
-        let Ok(Ok(frame)) = tokio::time::timeout(idle, frame).await else {
-            return send.send_reset(Reason::CANCEL);
-        };
-        let taken = match frame {
-            None => return end(&mut send),
-            Some(Err(_)) => return send.send_reset(Reason::INTERNAL_ERROR),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => give(&mut send, data, idle).await,
-                Err(frame) => return trailers(&mut send, frame),
-            },
-        };
-        if taken.is_none() {
-            return send.send_reset(Reason::CANCEL);
-        }
-    }
-}
-
-/// Sends bytes as the client makes room for them; `None` where it went away, or made none for `idle`.
-pub(super) async fn give(
-    send: &mut SendStream<Bytes>,
-    mut data: Bytes,
-    idle: Duration,
-) -> Option<()> {
-    while !data.is_empty() {
-        send.reserve_capacity(data.len());
-        let room = poll_fn(|cx| send.poll_capacity(cx));
-        let room = tokio::time::timeout(idle, room).await.ok()??.ok()?;
-        let piece = data.split_to(room.min(data.len()));
-        if !piece.is_empty() {
-            send.send_data(piece, false).ok()?;
-        }
-    }
-    Some(())
-}
-
-fn end(send: &mut SendStream<Bytes>) {
-    // Only fails where the client is gone.
-    send.send_data(Bytes::new(), true).ok();
-}
-
-fn trailers(send: &mut SendStream<Bytes>, frame: Frame<Bytes>) {
-    match frame.into_trailers() {
-        Ok(trailers) => {
-            send.send_trailers(trailers).ok();
-        }
-        Err(_) => end(send),
-    }
-}
-
-/// The size of a head, as its sender counts it, in bytes (RFC 9113 section 6.5.2).
-fn size(request: &Request<RecvStream>) -> usize {
-    let uri = request.uri();
-    let authority = uri
-        .authority()
-        .map_or(0, |authority| authority.as_str().len());
-    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
-    let headers = request.headers().iter();
-    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 32);
-    headers.sum::<usize>() + authority + path
-}
-
-/// The request as HTTP/1.1 has it (RFC 9113 section 8.3.1): its authority in Host, its cookies in one line.
-fn as_http1(mut request: Request<RecvStream>) -> Result<Request<RecvStream>, Failure> {
-    let bad = |text: String| Err(Failure::of_client(Kind::BadRequest, text));
-    match request.uri().scheme_str() {
-        Some("http") => {}
-        Some(scheme) => return bad(format!("{scheme}:// needs a tunnel; use CONNECT")),
-        None => return bad("the request names no http:// address".to_owned()),
-    }
-    // Anything else would be another form of target in HTTP/1.1 (RFC 9113 section 8.3.1).
-    let path = request.uri().path_and_query();
-    let path = path.map_or("", http::uri::PathAndQuery::as_str);
-    let of_server = path == "*" && request.method() == Method::OPTIONS;
-    if !of_server && !path.starts_with('/') {
-        return bad("the path does not begin with a slash".to_owned());
-    }
-    let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let authority = authority.unwrap_or_default().to_owned();
-    let headers = request.headers_mut();
-    if headers
-        .get_all(HOST)
-        .iter()
-        .any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()))
-    {
-        return bad("Host and :authority are not the same".to_owned());
-    }
-    // h2 has held the body against one of them (RFC 9113 section 8.1.1), and an origin could read another.
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if lengths.next().is_some_and(|length| !is_number(length)) || lengths.next().is_some() {
-        return bad("Content-Length is not one number".to_owned());
-    }
-    let Ok(host) = HeaderValue::try_from(authority) else {
-        return bad("the authority is none".to_owned());
-    };
-    headers.insert(HOST, host);
-    if headers.get_all(COOKIE).iter().count() > 1 {
-        let crumbs: Vec<&[u8]> = headers
-            .get_all(COOKIE)
-            .iter()
-            .map(HeaderValue::as_bytes)
-            .collect();
-        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
-            headers.insert(COOKIE, cookie);
-        }
-    }
-    Ok(request)
-}
-
-fn is_number(value: &HeaderValue) -> bool {
-    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
-}
-
 /// The outcome, or a failure as soon as the client has reset the stream.
 async fn unless_reset<T>(
     respond: &mut SendResponse<Bytes>,
@@ -494,69 +374,4 @@ async fn telling<T>(
 fn gone() -> Failed {
     let failure = Failure::of_client(Kind::Gone, "the client reset the stream");
     Box::new((None, failure))
-}
-
-fn say(respond: &mut SendResponse<Bytes>, failure: &Failure, is_head: bool) {
-    let mut response = failure.response().map(|_| ());
-    response.headers_mut().remove(CONNECTION);
-    // Only fails where the client is gone.
-    if let Ok(mut send) = respond.send_response(response, is_head)
-        && !is_head
-    {
-        send.send_data(failure.body().into(), true).ok();
-    }
-}
-
-/// Says an answer of our own.
-async fn answer_whole(
-    respond: &mut SendResponse<Bytes>,
-    head: Response<()>,
-    body: http_body_util::Full<Bytes>,
-) {
-    let Ok(body) = body.collect().await.map(Collected::to_bytes);
-    // Only fails where the client is gone.
-    if let Ok(mut send) = respond.send_response(head, body.is_empty())
-        && !body.is_empty()
-    {
-        send.send_data(body, true).ok();
-    }
-}
-
-/// What RFC 6455 section 4.1 wants in each handshake: 16 random bytes in base64. It proves nothing here.
-fn key() -> HeaderValue {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut random = [0; 16];
-    // Where the kernel has none yet, the key is not random, and still a key.
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).ok();
-    let mut text = String::with_capacity(24);
-    for group in random.chunks(3) {
-        let bits = group
-            .iter()
-            .fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte))
-            << (8 * (3 - group.len()));
-        for digit in 0..4 {
-            let six = (bits >> (18 - 6 * digit)) & 63;
-            let letter = ALPHABET.get(six as usize).copied().unwrap_or(b'A');
-            text.push(if digit > group.len() {
-                '='
-            } else {
-                char::from(letter)
-            });
-        }
-    }
-    HeaderValue::try_from(text)
-        .unwrap_or_else(|_| HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAA=="))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_websocket_key_is_sixteen_bytes_in_base64() {
-        let key = key();
-        let text = key.to_str().unwrap();
-        assert!(text.len() == 24 && text.ends_with("=="), "{text}");
-        assert!(!text.trim_end_matches('=').contains('='), "{text}");
-    }
 }

@@ -15,7 +15,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::super::Proxy;
-use super::h2::give;
+use super::h2_answer::give;
 use super::tunnel::Tunnel;
 use crate::net::read_once;
 use crate::relay::{Carried, Ended, silence};

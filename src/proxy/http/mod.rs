@@ -7,6 +7,8 @@ mod connect;
 mod forward;
 mod forwarded;
 mod h2;
+mod h2_answer;
+mod h2_request;
 mod h2_tunnel;
 mod headers;
 mod max_forwards;
