@@ -89,14 +89,18 @@ impl Pool {
     }
 
     /// The origin's answer, and the connection that it comes on. A request that an origin cannot have heard, because it
-    /// had ended the connection, is sent again on another one (RFC 9112 section 9.3.1).
+    /// had ended the connection, is sent again on another one (RFC 9112 section 9.3.1). One that it may have
+    /// heard is sent once more, where that does no harm, and on a new one: a request that makes its origin fall over shall
+    /// not go through all that rest.
     pub(super) async fn ask(
         &self,
         target: &Target,
         mut request: Request<Sent>,
     ) -> Result<(Response<Incoming>, Box<Link>), Failure> {
+        let mut heard = false;
         loop {
-            let (mut link, used) = match self.take(target) {
+            let kept = if heard { None } else { self.take(target) };
+            let (mut link, used) = match kept {
                 Some(link) => (link, true),
                 None => (Box::pin(self.open(target)).await?, false),
             };
@@ -105,8 +109,10 @@ impl Pool {
                 Ok(answer) => return Ok((answer, link)),
                 Err(lost) => lost,
             };
-            match lost.request.take().or(again) {
-                Some(unheard) if used && !lost.garbled => request = unheard,
+            let unheard = lost.request.take();
+            heard = unheard.is_none();
+            match unheard.or(again) {
+                Some(same) if used && !lost.garbled => request = same,
                 _ => return Err(lost.failure(target)),
             }
         }

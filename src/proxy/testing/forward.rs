@@ -479,6 +479,35 @@ async fn a_request_that_broke_an_old_connection_is_sent_again_only_where_that_do
 }
 
 #[tokio::test]
+async fn a_request_that_broke_an_old_connection_is_sent_again_once_and_on_a_new_one() {
+    const GET: &[u8] = b"GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let (listener, origin) = listen().await;
+    let gate = Gate::new(settings(), [("a.example:80", Ok(origin))]);
+    // Two at once, so that two connections rest.
+    let (mut client, mut other) = (connected(&gate).await, connected(&gate).await);
+    let mut resting = Vec::new();
+    for stream in [&mut client, &mut other] {
+        stream.write_all(GET).await.unwrap();
+        let (mut kept, _) = within(listener.accept()).await.unwrap();
+        head(&mut kept).await.unwrap();
+        resting.push(kept);
+    }
+    for (kept, stream) in resting.iter_mut().zip([&mut client, &mut other]) {
+        kept.write_all(OK.as_bytes()).await.unwrap();
+        head(stream).await.unwrap();
+    }
+    client.write_all(GET).await.unwrap();
+    let mut second = resting.pop().unwrap();
+    head(&mut second).await.unwrap();
+    drop(second);
+    let (mut new, _) = within(listener.accept()).await.unwrap();
+    head(&mut new).await.unwrap();
+    drop(new);
+    let answer = head(&mut client).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+}
+
+#[tokio::test]
 async fn a_body_that_the_origin_does_not_want_is_not_asked_for() {
     let (origin, mut heard) =
         scripted("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n").await;
