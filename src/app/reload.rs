@@ -168,6 +168,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
                 zones_required: _,
                 hosts: _,
                 leases: _,
+                threads,
                 dnssec: _,
                 trust_anchor: _,
                 rebind_allow: _,
@@ -229,6 +230,7 @@ fn keep_fixed(new: &mut Config, old: &Config) -> Vec<&'static str> {
     keep(&mut kept, "state", state, &old.state);
     keep(&mut kept, "lan.address", address, &old.lan.address);
     keep(&mut kept, "dns.listen", dns_listen, &old.dns.listen);
+    keep(&mut kept, "dns.threads", threads, &old.dns.threads);
     keep(&mut kept, "dns.tls", dns_tls, &old.dns.tls);
     keep(&mut kept, "proxy.http", http, &old.proxy.http);
     keep(&mut kept, "proxy.socks", socks, &old.proxy.socks);

@@ -195,7 +195,7 @@ impl App {
         let stop_web = CancellationToken::new();
         let (handler, stop) = (Arc::clone(&dns), stop_dns.clone());
         let listeners = dns::Listeners {
-            udp: sockets.dns_udp,
+            udp: sockets.dns_udp.into_iter().flatten().collect(),
             tcp: sockets.dns_tcp,
             tls: sockets.dns_tls,
         };

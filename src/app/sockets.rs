@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::num::NonZero;
+use std::thread;
 
 use crate::config::{Config, Mode};
 use crate::net::{ListenAddr, PairError, bind_pair, bind_tcp, bind_udp};
@@ -61,7 +63,8 @@ pub struct BindError {
 /// The sockets of one gate.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    pub(super) dns_udp: Vec<UdpSocket>,
+    /// Of each address as many as there are loops.
+    pub(super) dns_udp: Vec<Vec<UdpSocket>>,
     pub(super) dns_tcp: Vec<TcpListener>,
     pub(super) dns_tls: Vec<TcpListener>,
     pub(super) http: Vec<TcpListener>,
@@ -87,8 +90,12 @@ impl Sockets {
         let steered = config.steer.mode != Mode::Off;
         let mut dns_udp = Vec::new();
         let mut dns_tcp = Vec::new();
+        let loops = config
+            .dns
+            .threads
+            .map_or_else(processors, |threads| threads as usize);
         for address in &config.dns.listen {
-            let (udp, tcp) = bind_dns(address.0)?;
+            let (udp, tcp) = bind_dns(address.0, loops)?;
             dns_udp.push(udp);
             dns_tcp.push(tcp);
         }
@@ -148,7 +155,10 @@ impl Sockets {
                 .filter_map(|socket| Some((kind, socket.local_addr().ok()?)))
                 .collect()
         };
-        let mut bound = udp(Kind::DnsUdp, &self.dns_udp);
+        let mut bound = Vec::new();
+        for same in &self.dns_udp {
+            bound.extend(udp(Kind::DnsUdp, same.get(..1).unwrap_or_default()));
+        }
         bound.extend(tcp(Kind::DnsTcp, &self.dns_tcp));
         bound.extend(tcp(Kind::DnsTls, &self.dns_tls));
         bound.extend(tcp(Kind::Http, &self.http));
@@ -195,8 +205,13 @@ fn bind_all_udp(addresses: &[ListenAddr], kind: Kind) -> Result<Vec<UdpSocket>, 
         .collect()
 }
 
-fn bind_dns(address: SocketAddr) -> Result<(UdpSocket, TcpListener), BindError> {
-    bind_pair(address).map_err(|error| {
+/// The processors that we may run on.
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+fn bind_dns(address: SocketAddr, loops: usize) -> Result<(Vec<UdpSocket>, TcpListener), BindError> {
+    bind_pair(address, loops).map_err(|error| {
         let (kind, source) = match error {
             PairError::Udp(source) => (Kind::DnsUdp, source),
             PairError::Tcp(source) => (Kind::DnsTcp, source),

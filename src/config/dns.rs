@@ -29,6 +29,8 @@ pub struct Dns {
     pub hosts: Vec<PathBuf>,
     /// DHCP lease files to answer from.
     pub leases: Vec<PathBuf>,
+    /// Sockets for UDP at each address, each with a loop of its own; `None`: the processors that we may run on.
+    pub threads: Option<u32>,
     /// Whether answers are validated (RFC 4035).
     pub dnssec: bool,
     /// A file of DS or DNSKEY records that are trusted; `None`: those of the root, built in.
@@ -84,6 +86,7 @@ impl Dns {
         let zones = section.text("zones", "zones", |text| Ok(PathBuf::from(text)));
         let hosts = section.texts("hosts", &[], |text| value::path(text, folder));
         let leases = section.texts("leases", &[], |text| value::path(text, folder));
+        let threads = section.number_or_auto("threads", 1..257);
         let dnssec = section.flag("dnssec", false);
         let trust_anchor = section.text("trust-anchor", "", |text| {
             value::optional_path(text, folder)
@@ -113,6 +116,7 @@ impl Dns {
             zones_required,
             hosts,
             leases,
+            threads,
             dnssec,
             trust_anchor: trust_anchor?,
             rebind_allow,

@@ -243,16 +243,28 @@ impl<'r, 't> Section<'r, 't> {
         let Some((value, line)) = self.entry(key) else {
             return default;
         };
-        let number = value
-            .as_integer()
-            .and_then(|integer| u32::from_str_radix(integer.as_str(), integer.radix()).ok())
-            .filter(|number| range.contains(number));
-        number.unwrap_or_else(|| {
+        number_in(value, &range).unwrap_or_else(|| {
             let from = range.start;
             let to = range.end - 1;
             self.mistyped(key, line, value, &format!("a number from {from} to {to}"));
             default
         })
+    }
+
+    /// A whole number within `range`; `None` for `"auto"`, which is the default.
+    pub(super) fn number_or_auto(&mut self, key: &'static str, range: Range<u32>) -> Option<u32> {
+        let (value, line) = self.entry(key)?;
+        if value.as_str() == Some("auto") {
+            return None;
+        }
+        let number = number_in(value, &range);
+        if number.is_none() {
+            let from = range.start;
+            let to = range.end - 1;
+            let form = format!("\"auto\" or a number from {from} to {to}");
+            self.mistyped(key, line, value, &form);
+        }
+        number
     }
 
     /// `true` or `false`.
@@ -376,4 +388,11 @@ fn one_off(a: &str, b: &str) -> bool {
         .take_while(|(x, y)| x == y)
         .count();
     start + end + 1 >= a.len().max(b.len())
+}
+
+fn number_in(value: &DeValue<'_>, range: &Range<u32>) -> Option<u32> {
+    value
+        .as_integer()
+        .and_then(|integer| u32::from_str_radix(integer.as_str(), integer.radix()).ok())
+        .filter(|number| range.contains(number))
 }

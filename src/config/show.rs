@@ -42,6 +42,13 @@ struct LanShown {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Threads {
+    Auto(&'static str),
+    Count(u32),
+}
+
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct DnsShown {
     listen: Vec<String>,
@@ -52,6 +59,7 @@ struct DnsShown {
     tls_key: String,
     hosts: Vec<String>,
     leases: Vec<String>,
+    threads: Threads,
     dnssec: bool,
     trust_anchor: String,
     rebind_allow: Vec<String>,
@@ -307,6 +315,7 @@ fn dns_shown(dns: &Dns) -> DnsShown {
         zones_required: _,
         hosts,
         leases,
+        threads,
         dnssec,
         trust_anchor,
         rebind_allow,
@@ -331,6 +340,7 @@ fn dns_shown(dns: &Dns) -> DnsShown {
         tls_key: file(key).unwrap_or_default(),
         hosts: paths(hosts),
         leases: paths(leases),
+        threads: threads.map_or(Threads::Auto("auto"), Threads::Count),
         dnssec: *dnssec,
         trust_anchor: file(trust_anchor.as_ref()).unwrap_or_default(),
         rebind_allow: names(rebind_allow),

@@ -51,6 +51,11 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// What the system says: in use, not permitted, no such address.
 pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    bind_one_of(1, address)
+}
+
+/// As [`bind_udp`], for one of so many sockets at the same address: the kernel shares out the clients between them.
+fn bind_one_of(count: usize, address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
@@ -58,6 +63,9 @@ pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     )?;
     only_v6(&socket, address)?;
     socket.set_nonblocking(true)?;
+    if count > 1 {
+        socket.set_reuse_port(true)?;
+    }
     // Only a wish: the kernel gives what it may.
     socket.set_recv_buffer_size(UDP_RECEIVE_BUFFER).ok();
     socket.bind(&address.into())?;
@@ -84,25 +92,31 @@ impl From<PairError> for io::Error {
 }
 
 /// UDP and TCP on one port, also where that port is 0, "a free one": a DNS client goes from UDP to TCP by the same
-/// number.
+/// number. There are `count` sockets for UDP, one at least.
+///
+/// TCP comes first: its port cannot be shared, so that no other sekisho's clients are ever taken.
 ///
 /// # Errors
 ///
 /// [`PairError`] as from [`bind_udp`] and [`bind_tcp`].
-pub fn bind_pair(address: SocketAddr) -> Result<(UdpSocket, TcpListener), PairError> {
+pub fn bind_pair(
+    address: SocketAddr,
+    count: usize,
+) -> Result<(Vec<UdpSocket>, TcpListener), PairError> {
     let mut tries = PORT_TRIES;
     loop {
-        let udp = bind_udp(address).map_err(PairError::Udp)?;
-        let same = udp.local_addr().map_err(PairError::Udp)?;
-        match bind_tcp(same) {
-            Ok(tcp) => return Ok((udp, tcp)),
-            // What is free over UDP may be taken over TCP.
+        let tcp = bind_tcp(address).map_err(PairError::Tcp)?;
+        let same = tcp.local_addr().map_err(PairError::Tcp)?;
+        let sockets = (0..count.max(1)).map(|_| bind_one_of(count, same));
+        match sockets.collect() {
+            Ok(sockets) => return Ok((sockets, tcp)),
+            // What is free over TCP may be taken over UDP.
             Err(error)
                 if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && tries > 0 =>
             {
                 tries -= 1;
             }
-            Err(source) => return Err(PairError::Tcp(source)),
+            Err(source) => return Err(PairError::Udp(source)),
         }
     }
 }
@@ -158,8 +172,13 @@ mod tests {
 
     #[test]
     fn udp_and_tcp_share_the_free_port() {
-        let (udp, tcp) = bind_pair("127.0.0.1:0".parse().unwrap()).unwrap();
-        assert_eq!(udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+        for count in [0, 1, 3] {
+            let (udp, tcp) = bind_pair("127.0.0.1:0".parse().unwrap(), count).unwrap();
+            assert_eq!(udp.len(), count.max(1));
+            for socket in udp {
+                assert_eq!(socket.local_addr().unwrap(), tcp.local_addr().unwrap());
+            }
+        }
     }
 
     #[test]
@@ -181,7 +200,14 @@ mod tests {
     #[test]
     fn a_port_that_tcp_does_not_have_is_told_as_such() {
         let holder = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-        let taken = bind_pair(holder.local_addr().unwrap());
+        let taken = bind_pair(holder.local_addr().unwrap(), 2);
         assert!(matches!(taken, Err(PairError::Tcp(_))), "{taken:?}");
+    }
+
+    #[test]
+    fn a_port_that_udp_does_not_have_is_told_as_such_also_where_clients_are_shared_out() {
+        let holder = bind_one_of(2, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let taken = bind_pair(holder.local_addr().unwrap(), 1);
+        assert!(matches!(taken, Err(PairError::Udp(_))), "{taken:?}");
     }
 }

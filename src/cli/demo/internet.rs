@@ -302,7 +302,8 @@ where
 }
 
 fn spawn_dns(zone: Zone, stop: &CancellationToken) -> io::Result<SocketAddr> {
-    let (udp, tcp) = bind_pair((Ipv4Addr::LOCALHOST, 0).into())?;
+    let (datagrams, tcp) = bind_pair((Ipv4Addr::LOCALHOST, 0).into(), 1)?;
+    let udp = datagrams.into_iter().next().ok_or(ErrorKind::NotFound)?;
     let (udp, tcp) = (
         UdpSocket::from_std(udp)?,
         tokio::net::TcpListener::from_std(tcp)?,
