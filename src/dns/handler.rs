@@ -2,11 +2,11 @@
 //!
 //! Called by both transports; a query takes the view once and finishes with it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use hickory_proto::op::{Header, Metadata, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
@@ -18,6 +18,7 @@ use rustls::ServerConfig;
 use super::chaos;
 use super::cookie::Standing;
 use super::cookies::Cookies;
+use super::fast::Fast;
 use super::forwarded::Forwarded;
 use super::in_flight::{InFlight, Place};
 use super::line::Witness;
@@ -29,6 +30,7 @@ use super::policy::Reach;
 use super::rebind::Rebinding;
 use super::screen::{Screened, client_edns, screen};
 use super::shape;
+use super::store::{Moment, Store};
 use super::truth::Truth;
 use crate::config::{Config, Via};
 use crate::net::{Acl, Admission, Buckets, ClientAddr};
@@ -89,6 +91,8 @@ pub struct View<T = Resolver> {
     pub tls: Option<Tls>,
     /// The truth.
     pub resolver: Arc<T>,
+    /// Answers that were made before.
+    pub(super) store: Store,
 }
 
 /// What clients are told of the server itself (`dns.version`, `dns.identity`); `None` is nothing.
@@ -173,6 +177,7 @@ impl<T: Truth> View<T> {
             },
             tls: None,
             resolver,
+            store: Store::new(&config.dns.cache),
         }
     }
 }
@@ -218,6 +223,11 @@ impl<T: Truth> Handler<T> {
         self.view.load_full()
     }
 
+    /// The view as it is now, for as long as it takes to answer at once.
+    pub(super) fn current(&self) -> Guard<Arc<View<T>>> {
+        self.view.load()
+    }
+
     pub(super) fn limits(&self) -> Limits {
         self.view.load().limits
     }
@@ -241,7 +251,21 @@ impl<T: Truth> Handler<T> {
         client: ClientAddr,
         transport: Transport,
     ) -> Option<Vec<u8>> {
+        if let Some(answer) = self.answer_at_once(packet, client, transport) {
+            return Some(answer);
+        }
         let (answer, _place) = self.answer_and_hold(packet, client, transport).await?;
+        Some(answer)
+    }
+
+    fn answer_at_once(
+        &self,
+        packet: &[u8],
+        client: ClientAddr,
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
+        let mut answer = Vec::new();
+        Fast::new(self, transport)?.answer(packet, client, &mut answer)?;
         Some(answer)
     }
 
@@ -313,7 +337,8 @@ impl<T: Truth> Handler<T> {
         if admitted && let Some(draft) = self.over_the_rate(&view, client) {
             screened = Screened::Refused(Box::new(draft));
         }
-        self.count_query(query.as_ref(), transport);
+        let record_type = query.as_ref().map(Query::query_type);
+        self.count_queries(record_type.unwrap_or(RecordType::ZERO), transport, 1);
         let mut witness = queries_wanted()
             .then(|| Witness::new(now(), client.ip(), transport.as_str(), query.as_ref()));
         let (said, standing) = self.said(&view, admitted, wishes, client);
@@ -348,7 +373,13 @@ impl<T: Truth> Handler<T> {
                     let question = asked.question(&asked.query.name, asked.query.query_type);
                     witness.cached = view.resolver.holds(&question);
                 }
+                let begun = view.moment();
                 let draft = pipeline::run(&view, client.ip(), &asked).await;
+                let moment = Moment {
+                    now: now(),
+                    ..begun
+                };
+                view.keep(client.ip(), &asked, &draft, moment);
                 if draft.withheld {
                     self.metrics.dns_withheld.inc();
                 }
@@ -370,29 +401,28 @@ impl<T: Truth> Handler<T> {
             self.metrics.dns_query_lines_dropped.inc();
         }
         let packet = options::encode(&mut reply, said, shape::limit(transport, edns));
-        self.count_answer(reply.metadata.response_code);
+        self.count_answers(reply.metadata.response_code, 1);
         Some(packet)
+    }
+
+    /// Whether a client may ask once more now (`dns.rate-limit`).
+    pub(super) fn grants(&self, view: &View<T>, client: IpAddr) -> bool {
+        let rate = view.limits.rate_limit;
+        if rate == 0 {
+            return true;
+        }
+        // Every change is complete before anything can panic.
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.take(client, rate, rate, now())
     }
 
     /// What is told to a client that asks too often.
     fn over_the_rate(&self, view: &View<T>, client: ClientAddr) -> Option<Draft> {
-        let rate = view.limits.rate_limit;
-        if rate == 0 {
-            return None;
-        }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the buckets take the time, and this is the shell around them"
-        )]
-        let now = tokio::time::Instant::now().into_std();
-        // Every change is complete before anything can panic.
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let granted = buckets.take(client.ip(), rate, rate, now);
-        drop(buckets);
-        if granted {
+        if self.grants(view, client.ip()) {
             return None;
         }
         self.metrics.dns_rate_limited.inc();
+        let rate = view.limits.rate_limit;
         let text = format!("over the query rate limit of {rate}/s");
         Some(Draft::empty(ResponseCode::Refused).because(ede::PROHIBITED, &text))
     }
@@ -421,22 +451,30 @@ impl<T: Truth> Handler<T> {
         (said, standing)
     }
 
-    fn count_query(&self, query: Option<&Query>, transport: Transport) {
-        let qtype = match query.map(|query| query.query_type) {
-            Some(RecordType::A) => "a",
-            Some(RecordType::AAAA) => "aaaa",
-            Some(RecordType::HTTPS) => "https",
-            Some(RecordType::SVCB) => "svcb",
+    /// Counts queries of a type; where none could be read, that is [`RecordType::ZERO`].
+    pub(super) fn count_queries(&self, record_type: RecordType, transport: Transport, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let qtype = match record_type {
+            RecordType::A => "a",
+            RecordType::AAAA => "aaaa",
+            RecordType::HTTPS => "https",
+            RecordType::SVCB => "svcb",
             _ => "other",
         };
         let transport = transport.as_str();
         self.metrics
             .dns_queries
             .get_or_create(&QueryLabels { transport, qtype })
-            .inc();
+            .inc_by(count);
     }
 
-    fn count_answer(&self, rcode: ResponseCode) {
+    /// Counts answers.
+    pub(super) fn count_answers(&self, rcode: ResponseCode, count: u64) {
+        if count == 0 {
+            return;
+        }
         let rcode = match rcode {
             ResponseCode::NoError => "noerror",
             ResponseCode::NXDomain => "nxdomain",
@@ -451,7 +489,7 @@ impl<T: Truth> Handler<T> {
         self.metrics
             .dns_answers
             .get_or_create(&AnswerLabels { rcode })
-            .inc();
+            .inc_by(count);
     }
 }
 
@@ -459,7 +497,7 @@ impl<T: Truth> Handler<T> {
     clippy::disallowed_methods,
     reason = "the shell around the pipeline; tokio's clock, which tests can pause"
 )]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

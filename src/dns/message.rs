@@ -7,7 +7,7 @@ use hickory_proto::op::{Edns, Metadata, Query, ResponseCode, emit_message_parts}
 use hickory_proto::rr::{Name, Record, RecordType};
 use hickory_proto::serialize::binary::BinEncoder;
 
-use crate::resolve::{Answer, ExtendedError, Question, ResolveError};
+use crate::resolve::{Answer, ExtendedError, Life, Question, ResolveError};
 
 /// Extended DNS Errors that we give (RFC 8914 section 4 and its registry).
 pub(super) mod ede {
@@ -99,6 +99,21 @@ pub(super) struct Draft {
     pub(super) rebound: bool,
     /// Who knew the answer.
     pub(super) source: Source,
+    /// For how long it may be told again.
+    pub(super) lasting: Lasting,
+    /// The TTL of its last record is a bound of ours: it goes down only where less is left of the truth.
+    pub(super) capped: bool,
+}
+
+/// For how long an answer may be told again without a look at what it was made of, unless that is changed by somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// Not at all.
+    Not,
+    /// As it is.
+    Always,
+    /// For a while, in which its TTLs go down.
+    For(Life),
 }
 
 /// Who knew an answer.
@@ -129,6 +144,8 @@ impl Draft {
             steered: false,
             rebound: false,
             source: Source::Nobody,
+            lasting: Lasting::Not,
+            capped: false,
         }
     }
 

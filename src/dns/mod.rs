@@ -6,11 +6,13 @@
 //!
 //! `app` calls [`serve`] with sockets that are already bound, and [`Handler::replace`] on a reload.
 
+mod batch;
 mod chaos;
 mod cookie;
 mod cookies;
 mod designated;
 mod explain;
+mod fast;
 mod forwarded;
 mod handler;
 mod in_flight;
@@ -26,6 +28,7 @@ mod screen;
 mod server;
 mod shape;
 mod special;
+mod store;
 mod svcb;
 mod tcp;
 #[cfg(test)]
@@ -34,6 +37,7 @@ mod testing;
 mod tests;
 mod truth;
 mod udp;
+mod wire;
 mod withhold;
 
 pub use explain::{Decision, Explanation, ShownError, ShownRecord, Told};

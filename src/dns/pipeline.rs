@@ -15,6 +15,7 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
@@ -24,14 +25,14 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use super::designated;
 use super::handler::View;
 use super::local::LocalAnswer;
-use super::message::{Asked, Draft, Source, ede};
+use super::message::{Asked, Draft, Lasting, Source, ede};
 use super::policy::{Action, Has, Needs, action, needs};
 use super::special::{self, Special};
 use super::svcb;
 use super::truth::Truth;
 use super::withhold::{chain_end, fallback_soa, no_data, scrub, soa_for, type_covered, withhold};
 use crate::config::Aaaa;
-use crate::resolve::{Answer, ExtendedError, ResolveError};
+use crate::resolve::{Answer, ExtendedError, Life, Question, ResolveError};
 use crate::steer::{Route, When};
 
 /// How long the SOA of a withheld answer may take; the client waits for it. Then there is the fallback. Nobody waits where
@@ -104,6 +105,8 @@ async fn local_data<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked) -> 
     draft.withheld = rest.withheld;
     draft.steered = rest.steered;
     draft.rebound = rest.rebound;
+    // Our part stays as it is, and theirs does not.
+    draft.lasting = Lasting::Not;
     Some(draft)
 }
 
@@ -114,6 +117,7 @@ fn local(answer: LocalAnswer, source: Source) -> Draft {
         answers: answer.answers,
         authorities: answer.authorities,
         additionals: answer.additionals,
+        lasting: Lasting::Always,
         ..Draft::empty(answer.rcode)
     }
 }
@@ -128,6 +132,7 @@ fn not_taken_outside(asked: &Asked) -> Option<Draft> {
     if asked.query.query_type == RecordType::ANY {
         let mut draft = Draft::empty(ResponseCode::NoError);
         draft.source = Source::Special;
+        draft.lasting = Lasting::Always;
         draft.answers.push(Record::from_rdata(
             asked.query.name.clone(),
             ANY_TTL,
@@ -145,6 +150,7 @@ async fn outside<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked, name: 
         client,
         asked,
         name,
+        life: Mutex::new(Some(Life::MAX)),
     };
     let told = match asked.query.query_type {
         RecordType::A => outside.ipv4().await,
@@ -157,6 +163,11 @@ async fn outside<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked, name: 
     };
     let mut draft = told.unwrap_or_else(Draft::from);
     draft.source = Source::Outside;
+    let life = outside.life.into_inner();
+    draft.lasting = match life.unwrap_or_else(PoisonError::into_inner) {
+        Some(life) => Lasting::For(life),
+        None => Lasting::Not,
+    };
     draft
 }
 
@@ -165,6 +176,8 @@ struct Outside<'a, T> {
     client: IpAddr,
     asked: &'a Asked,
     name: &'a Name,
+    /// How long everything that was learnt holds; `None` where something does not.
+    life: Mutex<Option<Life>>,
 }
 
 /// What was said about the addresses of a name; `None` where nobody was asked, or the answer came too late to matter.
@@ -339,7 +352,19 @@ impl<T: Truth> Outside<'_, T> {
 
     async fn lookup(&self, name: &Name, record_type: RecordType) -> Result<Answer, ResolveError> {
         let question = self.asked.question(name, record_type);
-        self.view.resolver.lookup(&question).await
+        let told = self.view.resolver.lookup(&question).await;
+        self.rests_on(&question);
+        told
+    }
+
+    /// Takes into account how long a truth holds on which the answer rests.
+    fn rests_on(&self, question: &Question) {
+        // Nothing can panic while it is held.
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = *life {
+            let other = self.view.resolver.life(question);
+            *life = other.map(|other| held.least(other));
+        }
     }
 
     /// As it is, less addresses inside, and less AAAA unless a rule passes it. Where nothing is left of what was asked
@@ -389,6 +414,7 @@ impl<T: Truth> Outside<'_, T> {
         draft.say(ede::FORGED, "leads to the gate");
         draft.answers.push(record);
         draft.steered = true;
+        draft.capped = true;
         draft
     }
 
@@ -429,7 +455,9 @@ impl<T: Truth> Outside<'_, T> {
             SOA_PATIENCE
         };
         let lookup = self.view.resolver.lookup(&question);
-        let asked = match tokio::time::timeout(patience, lookup).await {
+        let told = tokio::time::timeout(patience, lookup).await;
+        self.rests_on(&question);
+        let asked = match told {
             Ok(Ok(answer)) => soa_for(&end, answer.answers.iter().chain(&answer.authorities)),
             Ok(Err(_)) | Err(_) => None,
         };

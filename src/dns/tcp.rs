@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::fast::Fast;
 use super::handler::{Handler, Transport};
 use super::in_flight::Place;
 use super::truth::Truth;
@@ -23,6 +24,8 @@ use crate::telemetry::RefusalLabels;
 const PIPELINED: usize = 64;
 /// Room for one read at least, in bytes: some questions.
 const READ: usize = 512;
+/// Answers that were at hand are written when they are so many bytes, at the latest.
+const AT_ONCE: usize = 16 << 10;
 /// The header of a message; nothing shorter is one.
 const HEADER: usize = 12;
 
@@ -128,12 +131,11 @@ async fn connection<T: Truth>(
     let mut reading = true;
     let mut silence = std::pin::pin!(tokio::time::sleep(idle));
     loop {
-        while open.len() < PIPELINED {
-            let Some(message) = next_message(&mut buffer)? else {
-                break;
-            };
-            let handler = Arc::clone(handler);
-            open.spawn(async move { handler.answer_and_hold(message, client, transport).await });
+        let at_once = take(handler, &mut buffer, client, transport, &mut open)?;
+        if !at_once.is_empty() {
+            tokio::time::timeout(idle, write(&mut stream, &at_once)).await??;
+            silence.set(tokio::time::sleep(idle));
+            continue;
         }
         if !reading && open.is_empty() {
             break;
@@ -144,7 +146,8 @@ async fn connection<T: Truth>(
             Some(answer) = open.join_next(), if !open.is_empty() => {
                 if let Ok(Some((answer, _place))) = answer {
                     // A client that asks and does not read may not hold us.
-                    tokio::time::timeout(idle, write(&mut stream, &answer)).await??;
+                    let framed = framed(&answer)?;
+                    tokio::time::timeout(idle, write(&mut stream, &framed)).await??;
                 }
                 silence.set(tokio::time::sleep(idle));
             }
@@ -159,6 +162,39 @@ async fn connection<T: Truth>(
     }
     // TLS says that this is the end, and not the work of somebody between.
     tokio::time::timeout(idle, stream.shutdown()).await?
+}
+
+/// Begins with the questions that have been read, and gives back what is to be written for those whose answer is at hand.
+fn take<T: Truth>(
+    handler: &Arc<Handler<T>>,
+    buffer: &mut BytesMut,
+    client: ClientAddr,
+    transport: Transport,
+    open: &mut JoinSet<Option<(Vec<u8>, Place)>>,
+) -> io::Result<Vec<u8>> {
+    let mut fast = Fast::new(&**handler, transport);
+    let mut out = Vec::new();
+    while open.len() < PIPELINED && out.len() < AT_ONCE {
+        let Some(message) = next_message(buffer)? else {
+            break;
+        };
+        let begin = out.len();
+        out.extend([0; 2]);
+        let answered = fast
+            .as_mut()
+            .and_then(|fast| fast.answer(&message, client, &mut out));
+        if answered.is_none() {
+            out.truncate(begin);
+            let handler = Arc::clone(handler);
+            open.spawn(async move { handler.answer_and_hold(message, client, transport).await });
+            continue;
+        }
+        let length = prefix(out.len() - begin - 2)?;
+        if let Some(place) = out.get_mut(begin..).and_then(<[u8]>::first_chunk_mut) {
+            *place = length;
+        }
+    }
+    Ok(out)
 }
 
 /// Takes a whole message off the front of what was read.
@@ -182,13 +218,21 @@ fn next_message(buffer: &mut BytesMut) -> io::Result<Option<BytesMut>> {
     Ok(Some(buffer.split_to(length)))
 }
 
-async fn write(writer: &mut (impl AsyncWrite + Unpin), answer: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(answer.len())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "an answer is too long"))?;
-    // One write: a length that travels alone costs a packet, and confuses clients (RFC 7766 section 8).
-    let mut framed = Vec::with_capacity(2 + answer.len());
-    framed.extend(length.to_be_bytes());
-    framed.extend_from_slice(answer);
-    writer.write_all(&framed).await?;
+/// A message with its length before it: one write, because a length that travels alone costs a packet, and confuses
+/// clients (RFC 7766 section 8).
+fn framed(answer: &[u8]) -> io::Result<Vec<u8>> {
+    let length = prefix(answer.len())?;
+    Ok([&length, answer].concat())
+}
+
+fn prefix(length: usize) -> io::Result<[u8; 2]> {
+    let too_long = |_| io::Error::new(io::ErrorKind::InvalidData, "an answer is too long");
+    u16::try_from(length)
+        .map(u16::to_be_bytes)
+        .map_err(too_long)
+}
+
+async fn write(writer: &mut (impl AsyncWrite + Unpin), framed: &[u8]) -> io::Result<()> {
+    writer.write_all(framed).await?;
     writer.flush().await
 }

@@ -1,6 +1,6 @@
 //! Where the pipeline gets the truth from: [`Resolver`] in the program, a small world of zones in tests and benches.
 
-use crate::resolve::{Answer, Question, ResolveError, Resolver};
+use crate::resolve::{Answer, Life, Question, ResolveError, Resolver};
 
 /// The truth about names, as [`Resolver`] gives it. A trait only so that tests and benchmarks can play the upstream
 /// without a network.
@@ -20,6 +20,18 @@ pub trait Truth: Send + Sync + 'static {
         false
     }
 
+    /// How long the answer that is at hand holds; `None` where none is, or where it is to be asked for again. Where nothing
+    /// is kept, nothing is known to hold.
+    fn life(&self, _question: &Question) -> Option<Life> {
+        None
+    }
+
+    /// How often answers that are kept were forgotten before their time. Who reads it before an answer knows later whether
+    /// that may be another one now.
+    fn flushes(&self) -> u64 {
+        0
+    }
+
     /// Whether nobody who could be asked is known to answer now.
     fn known_dead(&self, _question: &Question) -> bool {
         false
@@ -36,6 +48,14 @@ impl Truth for Resolver {
 
     fn holds(&self, question: &Question) -> bool {
         Self::holds(self, question)
+    }
+
+    fn life(&self, question: &Question) -> Option<Life> {
+        Self::life(self, question)
+    }
+
+    fn flushes(&self) -> u64 {
+        Self::flushes(self)
     }
 
     fn known_dead(&self, question: &Question) -> bool {

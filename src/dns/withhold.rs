@@ -61,6 +61,7 @@ pub(super) fn no_data(mut draft: Draft, soa: Record) -> Draft {
     draft.authorities = vec![soa];
     draft.additionals.clear();
     draft.authentic = false;
+    draft.capped = true;
     draft
 }
 

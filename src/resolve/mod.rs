@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use hickory_proto::op::ResponseCode;
@@ -80,6 +80,32 @@ pub struct Answer {
     pub additionals: Vec<Record>,
     /// What the upstream said about it.
     pub extended_errors: Vec<ExtendedError>,
+}
+
+/// How long an answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// For how long it may be told without another look at it.
+    pub told: Duration,
+    /// When its time is over.
+    pub left: Duration,
+}
+
+impl Life {
+    /// Without an end.
+    pub const MAX: Self = Self {
+        told: Duration::MAX,
+        left: Duration::MAX,
+    };
+
+    /// That of an answer that rests on two others.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        Self {
+            told: self.told.min(other.told),
+            left: self.left.min(other.left),
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -207,16 +233,23 @@ impl Resolver {
     /// zones of such names are validated anew. What is in flight is forgotten, too: who asks from now on gets what the
     /// servers say from now on.
     pub fn forget(&self, matches: impl Fn(&Name) -> bool) -> usize {
-        self.epoch.fetch_add(1, Ordering::Relaxed);
+        self.epoch.fetch_add(1, Ordering::Release);
         self.flights.forget();
         if let Some(validator) = self.validator.load().as_deref() {
             validator.forget(&matches);
         }
         let cache = self.cache.load();
         let forgotten = cache.forget(&matches) + self.failures.forget(&matches);
+        // What was made of the cache meanwhile is forgotten, too.
+        self.epoch.fetch_add(1, Ordering::Release);
         self.metrics.cache_flushes.inc();
         count_entries(&self.metrics, &cache);
         forgotten
+    }
+
+    /// How often answers were forgotten before their time.
+    pub fn flushes(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// The answer to a question, from the cache or from upstream.
@@ -256,6 +289,13 @@ impl Resolver {
     pub fn holds(&self, question: &Question) -> bool {
         let question = self.as_cached(question);
         self.cache.load().get(&question, now()).is_some()
+    }
+
+    /// How long the answer holds that the cache has to this very question; `None` where it has none that does, or where it
+    /// should be asked for again.
+    pub fn life(&self, question: &Question) -> Option<Life> {
+        let question = self.as_cached(question);
+        self.cache.load().life(&question, now())
     }
 
     /// The question as it is asked and its answer kept.

@@ -243,6 +243,20 @@ impl Steering {
         suffixes
     }
 
+    /// What the rules can tell a client by: two clients with the same are told the same of every name. `None` where there
+    /// are more rules for clients than it has bits.
+    pub fn view_of(&self, client: IpAddr) -> Option<u64> {
+        let mut for_clients = self
+            .rules
+            .iter()
+            .filter(|compiled| compiled.rule.clients.is_some());
+        let mut view = 0;
+        for (compiled, bit) in for_clients.by_ref().zip(0..u64::BITS) {
+            view |= u64::from(compiled.matches_client(client)) << bit;
+        }
+        for_clients.next().is_none().then_some(view)
+    }
+
     /// The first rule that matches.
     pub fn rule(&self, client: IpAddr, name: &Name) -> Option<&Rule> {
         self.rules

@@ -12,6 +12,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::ResponseCode;
@@ -36,6 +37,7 @@ pub struct Local {
     /// Whether files are followed: then a name that is not there now may be there soon.
     follows: bool,
     pub(super) followed: Arc<ArcSwap<Followed>>,
+    changes: Arc<AtomicU64>,
 }
 
 /// What may change at any moment.
@@ -59,6 +61,7 @@ impl Local {
             domain,
             follows,
             followed: Arc::default(),
+            changes: Arc::default(),
         }
     }
 
@@ -74,6 +77,7 @@ impl Local {
             hosts: Arc::clone(&hosts),
             leases: Arc::clone(&held.leases),
         });
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Answers from these leases from now on.
@@ -83,6 +87,13 @@ impl Local {
             hosts: Arc::clone(&held.hosts),
             leases: Arc::clone(&leases),
         });
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often hosts files or leases have changed. Who reads it before an answer knows later whether that may be another
+    /// one now.
+    pub(in crate::dns) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Whether the name is ours, for a question of this type.

@@ -25,7 +25,7 @@ use hickory_proto::rr::{Name, RecordType};
 use self::denied::{Denied, denies};
 pub(super) use self::failures::{Failures, Remembered};
 use self::shard::{Change, Entry, Seen, Shard};
-use super::{Answer, Question};
+use super::{Answer, Life, Question};
 use crate::config::Cache as Bounds;
 
 /// Locks that the answers are spread over.
@@ -174,6 +174,12 @@ impl Cache {
             }
             Seen::Expired(_) => None,
         }
+    }
+
+    /// How long the answer to this very question holds from now on; `None` where there is none that does, or where it
+    /// should be asked for again. No use of it.
+    pub fn life(&self, question: &Question, now: Instant) -> Option<Life> {
+        lock(self.shard(question)?).life(question, self.bounds.prefetch, now)
     }
 
     /// Keeps an answer for a time, as [`Cache::settle`] gave it; says how many that still held had to give way. One that

@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{Answer, Question};
+use super::super::{Answer, Life, Question};
 
 /// Places that the hand looks ahead for one that holds nothing of use, before one that holds must give way.
 const LOOK_AHEAD: usize = 32;
@@ -137,6 +137,29 @@ impl Shard {
             stored: entry.stored,
             refresh,
         })
+    }
+
+    /// How long the answer to a question holds from now on; `None` where it does not, or where [`Self::look`] would say
+    /// that it should be asked for again.
+    pub(super) fn life(&self, question: &Question, prefetch: bool, now: Instant) -> Option<Life> {
+        let entry = self.held(*self.places.get(question)?)?;
+        let life = entry.expires.saturating_duration_since(entry.stored);
+        let age = now.saturating_duration_since(entry.stored);
+        // Who looks then leaves these records out.
+        let beside = entry
+            .answer
+            .authorities
+            .iter()
+            .chain(&entry.answer.additionals);
+        let beside = beside.map(|record| Duration::from_secs(record.ttl.into()));
+        let refresh = if prefetch && life >= PREFETCH_LEAST {
+            life.saturating_sub(life / PREFETCH_PART)
+        } else {
+            life
+        };
+        let told = beside.fold(refresh, Duration::min).checked_sub(age)?;
+        let left = life.saturating_sub(age);
+        (!told.is_zero()).then_some(Life { told, left })
     }
 
     /// Puts an answer in, in the place of an older one to the same question, or where others give way.

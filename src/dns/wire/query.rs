@@ -1,0 +1,260 @@
+//! PURE. A query in place: one question of class IN, RD=1, and no more of EDNS than its size and DO.
+
+use super::super::message::{Asked, ClientEdns};
+use super::{AD, CD, CLASS_IN, HEADER, OPT, RD, TYPE_AND_CLASS, TYPE_OPT, name_length};
+
+/// A query as most clients send it. Everything else takes the long way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dns) struct Plain<'p> {
+    /// The ID.
+    pub(super) id: [u8; 2],
+    /// Name, type and class, in the client's own spelling.
+    pub(super) question: &'p [u8],
+    /// AD of the header: the client reads it (RFC 6840 section 5.7).
+    pub(super) authentic: bool,
+    /// CD of the header.
+    pub(super) checking_disabled: bool,
+    /// What its OPT record said, where it sent one.
+    edns: Option<ClientEdns>,
+}
+
+/// What an answer is found by: name in lower case, type, DO and CD, and the client's view of the policy.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dns) struct Key {
+    bytes: [u8; LONGEST_KEY],
+    length: usize,
+}
+
+/// A name, a type, one octet of bits and the view.
+const LONGEST_KEY: usize = 255 + 2 + 1 + 8;
+
+impl Key {
+    /// Its bytes, equal for what has the same answer.
+    pub(in crate::dns) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl<'p> Plain<'p> {
+    /// Reads a packet; `None` where it is anything but a plain query.
+    pub(in crate::dns) fn read(packet: &'p [u8]) -> Option<Self> {
+        let (header, rest) = packet.split_first_chunk::<HEADER>()?;
+        let [id0, id1, RD, flags, 0, 1, 0, 0, 0, 0, 0, additionals] = *header else {
+            return None;
+        };
+        if flags & !(AD | CD) != 0 {
+            return None;
+        }
+        let (question, rest) = rest.split_at_checked(name_length(rest)? + TYPE_AND_CLASS)?;
+        if !question.ends_with(&CLASS_IN) {
+            return None;
+        }
+        let edns = match (additionals, rest) {
+            (0, []) => None,
+            (1, opt) => Some(read_opt(opt)?),
+            _ => return None,
+        };
+        Some(Self {
+            id: [id0, id1],
+            question,
+            authentic: flags & AD != 0,
+            checking_disabled: flags & CD != 0,
+            edns,
+        })
+    }
+
+    /// As [`Plain::read`] would read a question of ours with these bytes.
+    pub(in crate::dns) fn of(question: &'p [u8], asked: &Asked) -> Self {
+        Self {
+            id: asked.metadata.id.to_be_bytes(),
+            question,
+            authentic: asked.metadata.authentic_data,
+            checking_disabled: asked.metadata.checking_disabled,
+            edns: asked.edns,
+        }
+    }
+
+    /// What its OPT record said, where it sent one.
+    pub(in crate::dns) fn edns(&self) -> Option<ClientEdns> {
+        self.edns
+    }
+
+    /// Its type.
+    pub(in crate::dns) fn record_type(&self) -> u16 {
+        match *self.question {
+            [.., high, low, _, _] => u16::from_be_bytes([high, low]),
+            _ => 0,
+        }
+    }
+
+    /// Whether the client wants signatures.
+    pub(super) fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    /// What its answer is found by, for a client with this view of the policy.
+    pub(in crate::dns) fn key(&self, policy: u64) -> Key {
+        let mut key = Key {
+            bytes: [0; LONGEST_KEY],
+            length: 0,
+        };
+        // The octets of length are no letters: they are 63 at most.
+        let kept = self.question.len() - CLASS_IN.len();
+        let question = self.question.iter().take(kept);
+        for (to, from) in key.bytes.iter_mut().zip(question) {
+            *to = from.to_ascii_lowercase();
+        }
+        // The type is no text.
+        let code = self.record_type().to_be_bytes();
+        let bits = u8::from(self.dnssec_ok()) | u8::from(self.checking_disabled) << 1;
+        let rest = code.into_iter().chain([bits]).chain(policy.to_be_bytes());
+        let room = key.bytes.iter_mut().skip(kept - code.len());
+        for (to, from) in room.zip(rest) {
+            *to = from;
+        }
+        key.length = kept + 1 + size_of::<u64>();
+        key
+    }
+}
+
+/// Reads an OPT record that ends the packet, of version 0 and without options.
+fn read_opt(opt: &[u8]) -> Option<ClientEdns> {
+    let opt: &[u8; OPT] = opt.try_into().ok()?;
+    let [0, type0, type1, payload0, payload1, 0, 0, flags, 0, 0, 0] = *opt else {
+        return None;
+    };
+    let dnssec_ok = match flags {
+        0 => false,
+        0x80 => true,
+        _ => return None,
+    };
+    ([type0, type1] == TYPE_OPT).then_some(ClientEdns {
+        payload: u16::from_be_bytes([payload0, payload1]),
+        dnssec_ok,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::RecordType;
+
+    use super::super::super::testing::{edns_query, query};
+    use super::*;
+
+    fn packets() -> Vec<Vec<u8>> {
+        let mut spelled = query("wWw.Example.", RecordType::AAAA);
+        spelled.metadata.checking_disabled = true;
+        let plain = query("www.example.", RecordType::A);
+        let root = query(".", RecordType::NS);
+        let edns = edns_query("www.example.", RecordType::A, false);
+        let signed = edns_query("www.example.", RecordType::HTTPS, true);
+        [plain, spelled, root, edns, signed]
+            .iter()
+            .map(|message| message.to_vec().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn plain_queries_are_read_and_no_prefix_of_them_and_nothing_after_them() {
+        for packet in packets() {
+            let plain = Plain::read(&packet).expect("a plain query");
+            assert_eq!(plain.id, 4711_u16.to_be_bytes());
+            for end in 0..packet.len() {
+                assert_eq!(Plain::read(&packet[..end]), None, "{end}");
+            }
+            let mut longer = packet;
+            longer.push(0);
+            assert_eq!(Plain::read(&longer), None);
+            longer.resize(1 << 16, 0);
+            assert_eq!(Plain::read(&longer), None);
+        }
+    }
+
+    #[test]
+    fn a_header_that_says_more_than_rd_ad_and_cd_is_not_plain() {
+        for packet in packets() {
+            for at in 2..HEADER {
+                for bit in 0..8 {
+                    let mut flipped = packet.clone();
+                    flipped[at] ^= 1 << bit;
+                    let read = Plain::read(&flipped);
+                    let harmless = at == 3 && [AD, CD].contains(&(1 << bit));
+                    assert_eq!(read.is_some(), harmless, "octet {at} bit {bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn options_versions_classes_and_compressed_names_take_the_long_way() {
+        let packet = edns_query("www.example.", RecordType::A, false)
+            .to_vec()
+            .unwrap();
+        let opt = packet.len() - OPT;
+        for (at, value) in [
+            (opt, 1),        // not the root's
+            (opt + 2, 42),   // another type
+            (opt + 5, 1),    // an extended RCODE
+            (opt + 6, 1),    // version 1
+            (opt + 7, 0x40), // another flag than DO
+            (opt + 8, 1),    // and another
+            (opt + 10, 1),   // an option that is not there
+            (opt - 1, 3),    // class CH
+            (HEADER, 0xc0),  // a pointer
+            (HEADER, 0x40),  // a label of no kind
+        ] {
+            let mut changed = packet.clone();
+            changed[at] = value;
+            assert_eq!(Plain::read(&changed), None, "{at} {value}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_have_255_octets_and_no_more() {
+        let long = |last: usize| {
+            let mut packet = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            for length in [63, 63, 63, last] {
+                packet.push(u8::try_from(length).unwrap());
+                packet.extend(vec![b'a'; length]);
+            }
+            packet.extend([0, 0, 1, 0, 1]);
+            packet
+        };
+        let longest = long(61);
+        let plain = Plain::read(&longest).expect("the longest name");
+        assert_eq!(plain.key(0).bytes().len(), LONGEST_KEY);
+        assert_eq!(Plain::read(&long(62)), None);
+    }
+
+    #[test]
+    fn a_key_differs_by_what_an_answer_differs_by_and_by_nothing_else() {
+        let read =
+            |packet: &[u8], policy| Plain::read(packet).unwrap().key(policy).bytes().to_vec();
+        let of = |message: hickory_proto::op::Message| message.to_vec().unwrap();
+        let plain = of(query("www.example.", RecordType::A));
+        let key = read(&plain, 0);
+        assert_eq!(key, read(&of(query("WWW.eXample.", RecordType::A)), 0));
+        assert_eq!(
+            key,
+            read(&of(edns_query("www.example.", RecordType::A, false)), 0)
+        );
+        let mut other_id = plain.clone();
+        other_id[0] ^= 0xff;
+        assert_eq!(key, read(&other_id, 0));
+        let mut checking_disabled = plain.clone();
+        checking_disabled[3] |= CD;
+        // 65 is `A` where a type is read as text.
+        let others = [
+            read(&of(query("ww.example.", RecordType::A)), 0),
+            read(&of(query("www.example.", RecordType::HTTPS)), 0),
+            read(&of(query("www.example.", RecordType::Unknown(97))), 0),
+            read(&of(edns_query("www.example.", RecordType::A, true)), 0),
+            read(&checking_disabled, 0),
+            read(&plain, 1),
+        ];
+        for (index, other) in others.iter().enumerate() {
+            assert_ne!(&key, other);
+            assert!(!others[..index].contains(other));
+        }
+    }
+}
