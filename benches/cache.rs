@@ -3,7 +3,6 @@
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -25,9 +24,9 @@ fn question(index: usize) -> Question {
     }
 }
 
-fn answer(question: &Question) -> Arc<Answer> {
+fn answer(question: &Question) -> Answer {
     let address = |last| RData::A(Ipv4Addr::new(192, 0, 2, last).into());
-    Arc::new(Answer {
+    Answer {
         rcode: ResponseCode::NoError,
         authentic: false,
         answers: (1..=2)
@@ -36,11 +35,11 @@ fn answer(question: &Question) -> Arc<Answer> {
         authorities: Vec::new(),
         additionals: Vec::new(),
         extended_errors: Vec::new(),
-    })
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "any start will do")]
-fn full() -> (Cache, Vec<(Question, Arc<Answer>)>, Instant) {
+fn full() -> (Cache, Vec<(Question, Answer)>, Instant) {
     let now = Instant::now();
     let cache = Cache::new(config::Cache {
         entries: ENTRIES,
@@ -60,7 +59,7 @@ fn full() -> (Cache, Vec<(Question, Arc<Answer>)>, Instant) {
         })
         .collect();
     for (question, answer) in &pairs {
-        cache.insert(question, Arc::clone(answer), HOUR, now);
+        cache.insert(question, answer, HOUR, now);
     }
     (cache, pairs, now)
 }
@@ -84,7 +83,7 @@ fn cache(criterion: &mut Criterion) {
     criterion.bench_function("cache/insert-into-full", |bencher| {
         bencher.iter(|| {
             let (question, answer) = turn.next().expect("pairs");
-            black_box(cache.insert(question, Arc::clone(answer), HOUR, now))
+            black_box(cache.insert(question, answer, HOUR, now))
         });
     });
 }

@@ -1,9 +1,10 @@
-//! Answers at once, without a task: a plain query whose answer is in the `store` is answered from there. What `handler`
+//! Answers at once, without a task: a plain query whose answer is kept for those that the client belongs to is answered from there. What `handler`
 //! promises holds here, too: strangers, the rate limit and the counts; where the query log is on, nothing is answered from
 //! here. Called by `udp` and `tcp`, which give `handler` what is not answered here.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::Guard;
 use hickory_proto::op::ResponseCode;
@@ -13,10 +14,11 @@ use super::handler::{Handler, Transport, View};
 use super::message::{Asked, ClientEdns, Draft, Lasting};
 use super::options::{self, Said};
 use super::shape;
-use super::store::{Moment, Told};
 use super::truth::Truth;
-use super::wire::{Finished, Plain};
+use super::wire::{self, Plain};
 use crate::net::ClientAddr;
+use crate::resolve::cache::{Audience, Cache, Key, Made};
+use crate::resolve::wire::Finished;
 use crate::telemetry::queries_wanted;
 
 /// Answers one batch of queries: all by the same view, at the same time. What it counted is told to the metrics when it is
@@ -26,9 +28,10 @@ pub(super) struct Fast<'h, T: Truth> {
     handler: &'h Handler<T>,
     transport: Transport,
     view: Guard<Arc<View<T>>>,
+    cache: Guard<Arc<Cache>>,
     moment: Moment,
-    /// The last client and its view of the policy; who sends many queries sends them together.
-    last: Option<(IpAddr, Option<u64>)>,
+    /// The last client and those it belongs to; who sends many queries sends them together.
+    last: Option<(IpAddr, Option<Audience>)>,
     tally: Tally,
 }
 
@@ -54,6 +57,50 @@ const TYPES: [RecordType; 5] = [
     RecordType::ZERO,
 ];
 
+/// What is counted of an answer whenever it is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Told {
+    /// NXDOMAIN; else NOERROR.
+    denied: bool,
+    /// AAAA was taken out.
+    withheld: bool,
+    /// It leads to the gate.
+    steered: bool,
+    /// Addresses inside were taken out of what is outside.
+    rebound: bool,
+    /// It rests on what upstreams said.
+    cached: bool,
+}
+
+impl From<Told> for u8 {
+    fn from(told: Told) -> Self {
+        let Told {
+            denied,
+            withheld,
+            steered,
+            rebound,
+            cached,
+        } = told;
+        let bits = [denied, withheld, steered, rebound, cached];
+        bits.into_iter()
+            .enumerate()
+            .fold(0, |notes, (bit, is)| notes | Self::from(is) << bit)
+    }
+}
+
+impl From<u8> for Told {
+    fn from(notes: u8) -> Self {
+        let is = |bit: u8| notes >> bit & 1 == 1;
+        Self {
+            denied: is(0),
+            withheld: is(1),
+            steered: is(2),
+            rebound: is(3),
+            cached: is(4),
+        }
+    }
+}
+
 impl<'h, T: Truth> Fast<'h, T> {
     /// For queries that came this way just now; `None` where each must take the long way.
     pub(super) fn new(handler: &'h Handler<T>, transport: Transport) -> Option<Self> {
@@ -61,11 +108,13 @@ impl<'h, T: Truth> Fast<'h, T> {
             return None;
         }
         let view = handler.current();
+        let cache = view.resolver.kept()?;
         let moment = view.moment();
         Some(Self {
             handler,
             transport,
             view,
+            cache,
             moment,
             last: None,
             tally: Tally::default(),
@@ -81,20 +130,23 @@ impl<'h, T: Truth> Fast<'h, T> {
     ) -> Option<()> {
         let query = Plain::read(packet)?;
         let client = client.ip();
-        let policy = match self.last {
-            Some((last, policy)) if last == client => policy,
+        let audience = match self.last {
+            Some((last, audience)) if last == client => audience,
             _ => {
-                let policy = self.view.policy_of(client);
-                self.last = Some((client, policy));
-                policy
+                let audience = self.view.audience_of(client, self.moment);
+                self.last = Some((client, audience));
+                audience
             }
         }?;
         let limit = shape::limit(self.transport, query.edns());
         let begin = out.len();
+        let told = |finished: Finished<'_>, age, notes: u8| {
+            wire::tell(finished, &query, age, limit, out)?;
+            Some(Told::from(notes))
+        };
         let told = self
-            .view
-            .store
-            .tell(&query.key(policy), &query, self.moment, limit, out)?;
+            .cache
+            .tell(&query.key(), audience, self.moment.now, told)?;
         if !self.handler.grants(&self.view, client) {
             out.truncate(begin);
             return None;
@@ -158,8 +210,24 @@ impl Tally {
     }
 }
 
+/// When somebody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// The time.
+    now: Instant,
+    /// How often something was changed that answers depend on.
+    changes: u64,
+}
+
+impl Moment {
+    /// The same answers as far as changes are concerned, at another time.
+    pub(super) fn at(self, now: Instant) -> Self {
+        Self { now, ..self }
+    }
+}
+
 impl<T: Truth> View<T> {
-    /// Now, and what was changed so far.
+    /// Now, and what was changed so far. For an answer that is made, read before all else.
     pub(super) fn moment(&self) -> Moment {
         Moment {
             now: super::handler::now(),
@@ -167,50 +235,65 @@ impl<T: Truth> View<T> {
         }
     }
 
-    /// What a client is told by; `None` for strangers, and where that is too much to remember.
-    fn policy_of(&self, client: IpAddr) -> Option<u64> {
-        self.networks
-            .contains(client)
-            .then(|| self.steering.view_of(client))
-            .flatten()
+    /// With whom a client is told the same of everything; `None` for strangers, and where that is too much to remember.
+    fn audience_of(&self, client: IpAddr, moment: Moment) -> Option<Audience> {
+        if !self.networks.contains(client) {
+            return None;
+        }
+        let policy = self.steering.view_of(client)?;
+        self.audiences.of(policy, moment.changes)
     }
 
     /// Keeps what was made of a question at this moment for those who ask it again.
     pub(super) fn keep(&self, client: IpAddr, asked: &Asked, draft: &Draft, moment: Moment) {
-        let worth_it = matches!(draft.rcode, ResponseCode::NoError | ResponseCode::NXDomain)
-            && draft.lasting != Lasting::Not
-            && asked.metadata.recursion_desired;
-        if !worth_it {
-            return;
-        }
-        let Some(policy) = self.policy_of(client) else {
+        let life = match draft.lasting {
+            Lasting::Not => return,
+            Lasting::Always => None,
+            Lasting::For(life) => Some(life),
+        };
+        let (Some(cache), Some(audience)) =
+            (self.resolver.kept(), self.audience_of(client, moment))
+        else {
             return;
         };
+        if !matches!(draft.rcode, ResponseCode::NoError | ResponseCode::NXDomain)
+            || !asked.metadata.recursion_desired
+        {
+            return;
+        }
         let told = Told {
             denied: draft.rcode == ResponseCode::NXDomain,
             withheld: draft.withheld,
             steered: draft.steered,
             rebound: draft.rebound,
-            cached: matches!(draft.lasting, Lasting::For(_)),
+            cached: life.is_some(),
         };
-        let of_nobody = of_nobody(asked);
-        let mut reply = shape::shape(&of_nobody, draft.clone());
+        let mut reply = shape::shape(&of_nobody(asked), draft.clone());
         let mut message = options::encode(&mut reply, Said::default(), u16::MAX);
-        let capped = match draft.lasting {
-            Lasting::Always => usize::MAX,
-            _ => usize::from(draft.capped),
+        if reply.metadata.response_code != draft.rcode {
+            return;
+        }
+        let capped = if life.is_some() {
+            usize::from(draft.capped)
+        } else {
+            usize::MAX
         };
         let Some(parts) = Finished::prepare(&mut message, capped) else {
             return;
         };
-        if reply.metadata.response_code != draft.rcode {
-            return;
-        }
-        if let Some(question) = Finished::new(&message, parts).question() {
-            let key = Plain::of(question, &of_nobody).key(policy);
-            self.store
-                .keep(&key, &message, parts, told, moment, draft.lasting);
-        }
+        let question = Finished::new(&message, parts).question();
+        let key = Key::of_wire(
+            question,
+            asked.dnssec_ok(),
+            asked.metadata.checking_disabled,
+        );
+        let made = Made {
+            message,
+            parts,
+            life,
+            notes: told.into(),
+        };
+        cache.keep(&key, audience, made, moment.now);
     }
 }
 

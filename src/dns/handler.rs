@@ -15,6 +15,7 @@ use hickory_server::server::Request;
 use hickory_server::zone_handler::MessageRequest;
 use rustls::ServerConfig;
 
+use super::audience::Audiences;
 use super::chaos;
 use super::cookie::Standing;
 use super::cookies::Cookies;
@@ -30,7 +31,6 @@ use super::policy::Reach;
 use super::rebind::Rebinding;
 use super::screen::{Screened, client_edns, screen};
 use super::shape;
-use super::store::{Moment, Store};
 use super::truth::Truth;
 use crate::config::{Config, Via};
 use crate::net::{Acl, Admission, Buckets, ClientAddr};
@@ -91,8 +91,8 @@ pub struct View<T = Resolver> {
     pub tls: Option<Tls>,
     /// The truth.
     pub resolver: Arc<T>,
-    /// Answers that were made before.
-    pub(super) store: Store,
+    /// Who is told the same.
+    pub(super) audiences: Audiences,
 }
 
 /// What clients are told of the server itself (`dns.version`, `dns.identity`); `None` is nothing.
@@ -177,7 +177,7 @@ impl<T: Truth> View<T> {
             },
             tls: None,
             resolver,
-            store: Store::new(&config.dns.cache),
+            audiences: Audiences::default(),
         }
     }
 }
@@ -375,11 +375,7 @@ impl<T: Truth> Handler<T> {
                 }
                 let begun = view.moment();
                 let draft = pipeline::run(&view, client.ip(), &asked).await;
-                let moment = Moment {
-                    now: now(),
-                    ..begun
-                };
-                view.keep(client.ip(), &asked, &draft, moment);
+                view.keep(client.ip(), &asked, &draft, begun.at(now()));
                 if draft.withheld {
                     self.metrics.dns_withheld.inc();
                 }

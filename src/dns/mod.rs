@@ -6,6 +6,7 @@
 //!
 //! `app` calls [`serve`] with sockets that are already bound, and [`Handler::replace`] on a reload.
 
+mod audience;
 mod batch;
 mod chaos;
 mod cookie;
@@ -28,7 +29,6 @@ mod screen;
 mod server;
 mod shape;
 mod special;
-mod store;
 mod svcb;
 mod tcp;
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use hickory_proto::dnssec::Algorithm;
 use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG, SigInput};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
@@ -17,6 +18,7 @@ use super::local::Local;
 use super::truth::Truth;
 use crate::config::{Config, Mode, Names};
 use crate::net::Interfaces;
+use crate::resolve::cache::Cache;
 use crate::resolve::{Answer, Life, Question, ResolveError};
 use crate::steer::{Lists, Steering};
 
@@ -51,6 +53,7 @@ pub(super) struct World {
     silent: HashSet<(Name, RecordType)>,
     no_soa: bool,
     asked: Mutex<Vec<(Name, RecordType)>>,
+    kept: OnceLock<ArcSwap<Cache>>,
 }
 
 impl World {
@@ -208,6 +211,14 @@ impl Truth for World {
             Some(error) => Err(error.clone()),
             None => Ok(self.answer(question)),
         }
+    }
+
+    fn kept(&self) -> Option<Guard<Arc<Cache>>> {
+        let bounds = || config(Mode::Off, Names::All).dns.cache;
+        let kept = self
+            .kept
+            .get_or_init(|| ArcSwap::from_pointee(Cache::new(bounds())));
+        Some(kept.load())
     }
 
     fn life(&self, question: &Question) -> Option<Life> {

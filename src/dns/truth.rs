@@ -1,5 +1,10 @@
 //! Where the pipeline gets the truth from: [`Resolver`] in the program, a small world of zones in tests and benches.
 
+use std::sync::Arc;
+
+use arc_swap::Guard;
+
+use crate::resolve::cache::Cache;
 use crate::resolve::{Answer, Life, Question, ResolveError, Resolver};
 
 /// The truth about names, as [`Resolver`] gives it. A trait only so that tests and benchmarks can play the upstream
@@ -23,6 +28,11 @@ pub trait Truth: Send + Sync + 'static {
     /// How long the answer that is at hand holds; `None` where none is, or where it is to be asked for again. Where nothing
     /// is kept, nothing is known to hold.
     fn life(&self, _question: &Question) -> Option<Life> {
+        None
+    }
+
+    /// Where answers are kept; `None` where they are not.
+    fn kept(&self) -> Option<Guard<Arc<Cache>>> {
         None
     }
 
@@ -52,6 +62,10 @@ impl Truth for Resolver {
 
     fn life(&self, question: &Question) -> Option<Life> {
         Self::life(self, question)
+    }
+
+    fn kept(&self) -> Option<Guard<Arc<Cache>>> {
+        Some(Self::cache(self))
     }
 
     fn flushes(&self) -> u64 {

@@ -16,7 +16,7 @@ use super::{Answer, ExtendedError, Question};
 const MAX_CHAIN: usize = 17;
 
 /// EDNS option code of extended errors (RFC 8914 section 2).
-const EXTENDED_ERROR: u16 = 15;
+pub(super) const EXTENDED_ERROR: u16 = 15;
 
 /// Reads a message that is known to answer the question.
 pub(super) fn read(question: &Question, message: Message) -> Answer {

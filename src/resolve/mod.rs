@@ -9,12 +9,14 @@
 mod answer;
 pub mod cache;
 mod coalesce;
+mod read;
 mod refresh;
 #[cfg(test)]
 mod tests;
 mod upstream;
 mod upstreams;
 mod validate;
+pub mod wire;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
 use tokio::sync::Semaphore;
@@ -247,6 +249,11 @@ impl Resolver {
         forgotten
     }
 
+    /// Where answers are kept.
+    pub fn cache(&self) -> Guard<Arc<cache::Cache>> {
+        self.cache.load()
+    }
+
     /// How often answers were forgotten before their time.
     pub fn flushes(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
@@ -357,7 +364,7 @@ impl Resolver {
         for _ in 0..=MAX_HOPS {
             let answer = match self.fresh(&question) {
                 Some(answer) => answer,
-                None => Arc::new(self.lookup(&question).await?),
+                None => self.lookup(&question).await?,
             };
             match addresses_in(&question, &answer, family) {
                 Told::Addresses(addresses) => return Ok(addresses),
@@ -383,7 +390,7 @@ impl Resolver {
     }
 
     /// The answer in the cache, where it holds, with the TTLs with which it came.
-    fn fresh(&self, question: &Question) -> Option<Arc<Answer>> {
+    fn fresh(&self, question: &Question) -> Option<Answer> {
         let question = self.as_cached(question);
         let (answer, refresh) = self.cache.load().fresh(&question, now())?;
         self.metrics.cache_hits.inc();
@@ -436,7 +443,7 @@ impl Resolver {
             let answer = Arc::new(answer);
             if !flushed {
                 failures.answered(&question);
-                let evicted = cache.insert(&question, Arc::clone(&answer), lifetime, now());
+                let evicted = cache.insert(&question, &answer, lifetime, now());
                 // A flush that began meanwhile may have passed by this place already.
                 if epoch.load(Ordering::Relaxed) != begun {
                     cache.remove(&question);

@@ -1,7 +1,9 @@
 //! PURE. A query in place: one question of class IN, RD=1, and no more of EDNS than its size and DO.
 
-use super::super::message::{Asked, ClientEdns};
-use super::{AD, CD, CLASS_IN, HEADER, OPT, RD, TYPE_AND_CLASS, TYPE_OPT, name_length};
+use super::super::message::ClientEdns;
+use super::{AD, CD, CLASS_IN, OPT, RD};
+use crate::resolve::cache::Key;
+use crate::resolve::wire::{HEADER, TYPE_AND_CLASS, TYPE_OPT, name_length};
 
 /// A query as most clients send it. Everything else takes the long way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,23 +18,6 @@ pub(in crate::dns) struct Plain<'p> {
     pub(super) checking_disabled: bool,
     /// What its OPT record said, where it sent one.
     edns: Option<ClientEdns>,
-}
-
-/// What an answer is found by: name in lower case, type, DO and CD, and the client's view of the policy.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::dns) struct Key {
-    bytes: [u8; LONGEST_KEY],
-    length: usize,
-}
-
-/// A name, a type, one octet of bits and the view.
-const LONGEST_KEY: usize = 255 + 2 + 1 + 8;
-
-impl Key {
-    /// Its bytes, equal for what has the same answer.
-    pub(in crate::dns) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
 }
 
 impl<'p> Plain<'p> {
@@ -63,17 +48,6 @@ impl<'p> Plain<'p> {
         })
     }
 
-    /// As [`Plain::read`] would read a question of ours with these bytes.
-    pub(in crate::dns) fn of(question: &'p [u8], asked: &Asked) -> Self {
-        Self {
-            id: asked.metadata.id.to_be_bytes(),
-            question,
-            authentic: asked.metadata.authentic_data,
-            checking_disabled: asked.metadata.checking_disabled,
-            edns: asked.edns,
-        }
-    }
-
     /// What its OPT record said, where it sent one.
     pub(in crate::dns) fn edns(&self) -> Option<ClientEdns> {
         self.edns
@@ -92,28 +66,9 @@ impl<'p> Plain<'p> {
         self.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
-    /// What its answer is found by, for a client with this view of the policy.
-    pub(in crate::dns) fn key(&self, policy: u64) -> Key {
-        let mut key = Key {
-            bytes: [0; LONGEST_KEY],
-            length: 0,
-        };
-        // The octets of length are no letters: they are 63 at most.
-        let kept = self.question.len() - CLASS_IN.len();
-        let question = self.question.iter().take(kept);
-        for (to, from) in key.bytes.iter_mut().zip(question) {
-            *to = from.to_ascii_lowercase();
-        }
-        // The type is no text.
-        let code = self.record_type().to_be_bytes();
-        let bits = u8::from(self.dnssec_ok()) | u8::from(self.checking_disabled) << 1;
-        let rest = code.into_iter().chain([bits]).chain(policy.to_be_bytes());
-        let room = key.bytes.iter_mut().skip(kept - code.len());
-        for (to, from) in room.zip(rest) {
-            *to = from;
-        }
-        key.length = kept + 1 + size_of::<u64>();
-        key
+    /// What its answer is found by.
+    pub(in crate::dns) fn key(&self) -> Key {
+        Key::of_wire(self.question, self.dnssec_ok(), self.checking_disabled)
     }
 }
 
@@ -221,40 +176,7 @@ mod tests {
             packet
         };
         let longest = long(61);
-        let plain = Plain::read(&longest).expect("the longest name");
-        assert_eq!(plain.key(0).bytes().len(), LONGEST_KEY);
+        assert!(Plain::read(&longest).is_some());
         assert_eq!(Plain::read(&long(62)), None);
-    }
-
-    #[test]
-    fn a_key_differs_by_what_an_answer_differs_by_and_by_nothing_else() {
-        let read =
-            |packet: &[u8], policy| Plain::read(packet).unwrap().key(policy).bytes().to_vec();
-        let of = |message: hickory_proto::op::Message| message.to_vec().unwrap();
-        let plain = of(query("www.example.", RecordType::A));
-        let key = read(&plain, 0);
-        assert_eq!(key, read(&of(query("WWW.eXample.", RecordType::A)), 0));
-        assert_eq!(
-            key,
-            read(&of(edns_query("www.example.", RecordType::A, false)), 0)
-        );
-        let mut other_id = plain.clone();
-        other_id[0] ^= 0xff;
-        assert_eq!(key, read(&other_id, 0));
-        let mut checking_disabled = plain.clone();
-        checking_disabled[3] |= CD;
-        // 65 is `A` where a type is read as text.
-        let others = [
-            read(&of(query("ww.example.", RecordType::A)), 0),
-            read(&of(query("www.example.", RecordType::HTTPS)), 0),
-            read(&of(query("www.example.", RecordType::Unknown(97))), 0),
-            read(&of(edns_query("www.example.", RecordType::A, true)), 0),
-            read(&checking_disabled, 0),
-            read(&plain, 1),
-        ];
-        for (index, other) in others.iter().enumerate() {
-            assert_ne!(&key, other);
-            assert!(!others[..index].contains(other));
-        }
     }
 }

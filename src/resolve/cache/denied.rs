@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
@@ -22,7 +22,7 @@ pub(super) struct Denied {
 
 #[derive(Debug)]
 struct Table {
-    names: HashMap<Key, Arc<Question>>,
+    names: HashMap<Key, Question>,
     /// How many there are of so many labels: most names are above nothing that is denied.
     depths: [usize; DEPTHS],
 }
@@ -68,10 +68,10 @@ impl Default for Denied {
 
 impl Denied {
     /// A question whose answer denies its name.
-    pub(super) fn insert(&self, question: &Arc<Question>) {
+    pub(super) fn insert(&self, question: &Question) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let key = Key::new(question.name.clone(), question);
-        if table.names.insert(key, Arc::clone(question)).is_none() {
+        if table.names.insert(key, question.clone()).is_none() {
             if let Some(depth) = table.depths.get_mut(question.name.iter().len()) {
                 *depth += 1;
             }
@@ -83,11 +83,7 @@ impl Denied {
     pub(super) fn remove(&self, question: &Question) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let key = Key::new(question.name.clone(), question);
-        if table
-            .names
-            .get(&key)
-            .is_some_and(|held| **held == *question)
-        {
+        if table.names.get(&key).is_some_and(|held| *held == *question) {
             table.names.remove(&key);
             if let Some(depth) = table.depths.get_mut(question.name.iter().len()) {
                 *depth = depth.saturating_sub(1);
@@ -102,7 +98,7 @@ impl Denied {
     }
 
     /// The questions whose answers deny a name above this one, of at least so many labels.
-    pub(super) fn above(&self, question: &Question, least: usize) -> Vec<Arc<Question>> {
+    pub(super) fn above(&self, question: &Question, least: usize) -> Vec<Question> {
         let mut found = Vec::new();
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         for depth in least.max(1)..question.name.iter().len() {
@@ -111,7 +107,7 @@ impl Denied {
                     .names
                     .get(&Key::new(question.name.trim_to(depth), question))
             {
-                found.push(Arc::clone(denied));
+                found.push(denied.clone());
             }
         }
         found

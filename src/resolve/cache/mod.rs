@@ -4,32 +4,41 @@
 //! memory they take; the one that gives way is found by a clock hand (second chance), so that names asked once never push
 //! out names asked often.
 //!
-//! Called by [`Resolver`](super::Resolver); the caller passes `now`, nothing here reads a clock.
+//! Answers are kept as whole messages ([`wire`](super::wire)), one allocation each. Besides what upstreams said it keeps what
+//! was made of it: an [`Audience`] is all those who are told the same of everything, and what one is told of a question
+//! is the truth as it is, or a message of its own.
+//!
+//! Called by [`Resolver`](super::Resolver), and by `dns` for the audiences; the caller passes `now`, nothing here reads a clock.
 
 mod denied;
+mod entry;
 mod failures;
+mod key;
 mod shard;
-mod size;
 #[cfg(test)]
 mod tests;
 mod ttl;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
 
 use self::denied::{Denied, denies};
+pub use self::entry::{Audience, UDP_PAYLOAD};
+use self::entry::{Entry, milliseconds, pack};
 pub(super) use self::failures::{Failures, Remembered};
-use self::shard::{Change, Entry, Seen, Shard};
+pub use self::key::Key;
+use self::shard::{Change, Shard, Time};
+use super::wire::{Age, Finished, Parts};
 use super::{Answer, Life, Question};
 use crate::config::Cache as Bounds;
 
 /// Locks that the answers are spread over.
-const MAX_SHARDS: usize = 16;
+const MAX_SHARDS: usize = 64;
 /// Below so many answers per lock, fewer locks are used: a small cache must not be full in one corner only.
 const MIN_PER_SHARD: usize = 256;
 /// Likewise with memory, in bytes.
@@ -42,6 +51,7 @@ pub struct Cache {
     shards: Vec<Mutex<Shard>>,
     denied: Denied,
     hasher: RandomState,
+    begun: OnceLock<Instant>,
     len: AtomicUsize,
     bytes: AtomicUsize,
 }
@@ -64,23 +74,50 @@ pub enum Found {
     Nothing,
 }
 
+/// What an audience is told of a question.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The message, as [`Finished::prepare`] left it ..
+    pub message: Vec<u8>,
+    /// .. and said that it is divided.
+    pub parts: Parts,
+    /// For how long; `None`: as long as nobody changes it, and its TTLs do not go down.
+    pub life: Option<Life>,
+    /// What is given back whenever it is told.
+    pub notes: u8,
+}
+
+/// How long an answer is told at most before it is made again.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+enum Seen {
+    Fresh {
+        answer: Answer,
+        age: u32,
+        refresh: bool,
+    },
+    Expired(Answer),
+}
+
 impl Cache {
     /// An empty cache. With `entries` at 0 it stays empty.
     pub fn new(bounds: Bounds) -> Self {
+        let hasher = RandomState::new();
         let most = (bounds.entries / MIN_PER_SHARD).min(bounds.bytes / MIN_BYTES_PER_SHARD);
         let count = most.clamp(1, MAX_SHARDS);
         let shards = (0..count)
             .map(|index| {
                 let extra = usize::from(index < bounds.entries % count);
                 let capacity = bounds.entries / count + extra;
-                Mutex::new(Shard::new(capacity, bounds.bytes / count))
+                Mutex::new(Shard::new(capacity, bounds.bytes / count, hasher.clone()))
             })
             .collect();
         Self {
             bounds,
             shards,
             denied: Denied::default(),
-            hasher: RandomState::new(),
+            hasher,
+            begun: OnceLock::new(),
             len: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
         }
@@ -88,13 +125,15 @@ impl Cache {
 
     /// A cache with other bounds that holds what may still be told of this one, as far as there is room.
     pub fn resized(&self, bounds: Bounds, now: Instant) -> Self {
-        let resized = Self::new(bounds);
+        let resized = Self {
+            begun: self.begun.clone(),
+            ..Self::new(bounds)
+        };
+        let time = resized.time(now);
         for shard in &self.shards {
             for entry in lock(shard).iter() {
-                let mut entry = entry.clone();
-                entry.ends = end(entry.expires, &bounds);
-                if entry.ends > now {
-                    resized.put(entry, now);
+                if !time.is_over(entry) {
+                    resized.put(&entry.key(), entry.clone(), now);
                 }
             }
         }
@@ -124,39 +163,32 @@ impl Cache {
     /// What is known of a question. A name above it that does not exist counts where it has at least `least` labels:
     /// what is asked of other servers says nothing about this name.
     pub fn find(&self, question: &Question, least: impl FnOnce() -> usize, now: Instant) -> Found {
-        let seen = self.look(question, self.bounds.prefetch, now);
-        let expired = match seen {
+        let expired = match self.look(question, self.bounds.prefetch, now) {
             Some(Seen::Fresh {
                 answer,
-                stored,
+                age,
                 refresh,
             }) => {
                 return Found::Fresh {
-                    answer: ttl::aged(&answer, now.saturating_duration_since(stored)),
+                    answer: ttl::aged(answer, age),
                     refresh,
                 };
             }
             Some(Seen::Expired(answer)) => Some(answer),
             None => None,
         };
-        if self.bounds.nxdomain_cut && !self.denied.is_empty() {
-            for denied in self.denied.above(question, least()) {
-                if let Some(answer) = self.get(&denied, now)
-                    && !self.exists(&denied, now)
-                {
-                    return Found::Denied(answer);
-                }
-            }
+        if let Some(answer) = self.denial(question, least, now) {
+            return Found::Denied(answer);
         }
         match expired {
-            Some(answer) => Found::Stale(ttl::stale(&answer, &self.bounds)),
+            Some(answer) => Found::Stale(ttl::stale(answer, &self.bounds)),
             None => Found::Nothing,
         }
     }
 
     /// The answer to this very question, if it holds, with the TTLs with which it was put in, and whether to ask for it
-    /// again (as [`Found::Fresh`]): for who does not care for TTLs, so that nothing is copied.
-    pub fn fresh(&self, question: &Question, now: Instant) -> Option<(Arc<Answer>, bool)> {
+    /// again (as [`Found::Fresh`]): for who does not care for TTLs.
+    pub fn fresh(&self, question: &Question, now: Instant) -> Option<(Answer, bool)> {
         match self.look(question, self.bounds.prefetch, now)? {
             Seen::Fresh {
                 answer, refresh, ..
@@ -169,17 +201,30 @@ impl Cache {
     /// beside the answer itself whose own time is over.
     pub fn get(&self, question: &Question, now: Instant) -> Option<Answer> {
         match self.look(question, false, now)? {
-            Seen::Fresh { answer, stored, .. } => {
-                Some(ttl::aged(&answer, now.saturating_duration_since(stored)))
-            }
+            Seen::Fresh { answer, age, .. } => Some(ttl::aged(answer, age)),
             Seen::Expired(_) => None,
         }
     }
 
     /// How long the answer to this very question holds from now on; `None` where there is none that does, or where it
-    /// should be asked for again. No use of it.
+    /// should be asked for again.
     pub fn life(&self, question: &Question, now: Instant) -> Option<Life> {
-        lock(self.shard(question)?).life(question, self.bounds.prefetch, now)
+        let key = Key::of(question);
+        let time = self.time(now);
+        let (mut shard, hash) = self.shard(&key)?;
+        let entry = shard.truth(hash, &key)?;
+        let until = Time::refresh(entry, self.bounds.prefetch);
+        let left = entry.expires().checked_sub(time.now)?;
+        let (stored, answer) = (entry.stored, entry.answer()?);
+        drop(shard);
+        // Who looks then leaves these records out.
+        let beside = answer.authorities.iter().chain(&answer.additionals);
+        let beside = beside.map(|record| stored + u64::from(record.ttl) * 1000);
+        let told = beside.fold(until, u64::min).checked_sub(time.now)?;
+        (told > 0).then_some(Life {
+            told: Duration::from_millis(told),
+            left: Duration::from_millis(left),
+        })
     }
 
     /// Keeps an answer for a time, as [`Cache::settle`] gave it; says how many that still held had to give way. One that
@@ -187,48 +232,122 @@ impl Cache {
     pub fn insert(
         &self,
         question: &Question,
-        answer: Arc<Answer>,
+        answer: &Answer,
         lifetime: Duration,
         now: Instant,
     ) -> usize {
-        let Some(expires) = now.checked_add(lifetime).filter(|expires| *expires > now) else {
+        let key = Key::of(question);
+        let left = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
+        let packed = (left > 0).then(|| pack(question, answer)).flatten();
+        let Some((message, parts)) = packed else {
             // What it replaces is no longer what the servers say.
             self.remove(question);
             return 0;
         };
-        let denies = denies(question, &answer);
-        let denial = if denies { size::of_denial(question) } else { 0 };
         let entry = Entry {
-            bytes: size::of(question, &answer) + denial,
-            denies,
-            question: Arc::new(question.clone()),
-            answer,
-            stored: now,
-            expires,
-            ends: end(expires, &self.bounds),
+            bytes: message.into_boxed_slice(),
+            parts,
+            stored: self.time(now).now,
+            audience: 0,
+            told: 0,
+            notes: 0,
+            left: left.min(u32::MAX - 1),
+            bits: key.bits(),
+            truth: true,
+            denies: denies(question, answer),
             asked_again: false,
             refreshed: false,
         };
-        self.put(entry, now)
+        self.put(&key, entry, now)
+    }
+
+    /// Tells an audience the answer to a question, where there is one that holds: by what `tell` makes of it, its age and
+    /// its notes.
+    pub fn tell<R>(
+        &self,
+        key: &Key,
+        audience: Audience,
+        now: Instant,
+        tell: impl FnOnce(Finished<'_>, Age, u8) -> Option<R>,
+    ) -> Option<R> {
+        let time = self.time(now);
+        let (mut shard, hash) = self.shard(key)?;
+        let entry = shard.told(hash, key, audience)?;
+        if entry.told_until() <= time.now {
+            return None;
+        }
+        tell(entry.finished(), entry.age(time.now), entry.notes)
+    }
+
+    /// Keeps what an audience is told of a question. Where that is what upstreams said, it is not kept twice.
+    pub fn keep(&self, key: &Key, audience: Audience, made: Made, now: Instant) {
+        let time = self.time(now);
+        let life = made.life.unwrap_or(Life::MAX);
+        let told = u32::try_from(milliseconds(life.told.min(LONGEST))).unwrap_or(u32::MAX);
+        let left = match made.life {
+            Some(life) => u32::try_from(life.left.as_secs()).map_or(u32::MAX - 1, |left| left),
+            None => u32::MAX,
+        };
+        let as_truth = |truth: &Entry| {
+            made.life.is_some()
+                && truth.expires() > time.now
+                && truth
+                    .finished()
+                    .is_as(&Finished::new(&made.message, made.parts))
+        };
+        let mut marked = false;
+        self.change(key, |shard, hash| {
+            let Some(truth) = shard.truth(hash, key).filter(|truth| as_truth(truth)) else {
+                return Change::default();
+            };
+            let age = time.now.saturating_sub(truth.stored);
+            truth.audience = audience;
+            truth.notes = made.notes;
+            truth.told = told.saturating_add(u32::try_from(age).unwrap_or(u32::MAX));
+            marked = true;
+            shard.remove_made(hash, key, audience)
+        });
+        if marked {
+            return;
+        }
+        let entry = Entry {
+            bytes: made.message.into_boxed_slice(),
+            parts: made.parts,
+            stored: time.now,
+            audience,
+            told,
+            notes: made.notes,
+            left,
+            bits: key.bits(),
+            truth: false,
+            denies: false,
+            asked_again: false,
+            refreshed: false,
+        };
+        self.put(key, entry, now);
     }
 
     /// Forgets the answer to this very question.
     pub fn remove(&self, question: &Question) {
-        if let Some(shard) = self.shard(question) {
-            self.change(shard, |shard| shard.remove(question));
-        }
+        let key = Key::of(question);
+        self.change(&key, |shard, hash| shard.remove(hash, &key));
     }
 
     /// Forgets the answers that rest on a name of which `matches` is true: the one asked, or the owner of a record that
-    /// answers it, as along CNAMEs. Says how many there were.
+    /// answers it, as along CNAMEs. Says how many there were. What was made of answers is all forgotten.
     pub fn forget(&self, matches: impl Fn(&Name) -> bool) -> usize {
         let rests_on = |entry: &Entry| {
-            let owners = entry.answer.answers.iter().map(|record| &record.name);
-            std::iter::once(&entry.question.name)
-                .chain(owners)
-                .any(&matches)
+            let answer = entry.truth.then(|| entry.answer()).flatten();
+            let (Some(answer), Some(question)) = (answer, entry.question()) else {
+                return true;
+            };
+            let owners = answer.answers.iter().map(|record| &record.name);
+            std::iter::once(&question.name).chain(owners).any(&matches)
         };
-        let change = |shard: &Mutex<Shard>| self.change(shard, |shard| shard.forget(rests_on));
+        let change = |shard: &Mutex<Shard>| {
+            let mut shard = lock(shard);
+            self.count(&mut shard, |shard| shard.forget(rests_on))
+        };
         self.shards.iter().map(|shard| change(shard).evicted).sum()
     }
 
@@ -238,11 +357,26 @@ impl Cache {
     /// its SOA says (RFC 2308 section 5: the lesser of TTL and MINIMUM), and not at all without a SOA of the name's
     /// zone; `min_ttl` is not applied to it, because a name that is about to be made would be missed for longer.
     pub fn settle(&self, question: &Question, answer: &mut Answer) -> Duration {
-        // What is kept for long is kept without room to spare.
-        answer.answers.shrink_to_fit();
-        answer.authorities.shrink_to_fit();
-        answer.additionals.shrink_to_fit();
         ttl::settle(&self.bounds, question, answer)
+    }
+
+    /// What denies a name above this one.
+    fn denial(
+        &self,
+        question: &Question,
+        least: impl FnOnce() -> usize,
+        now: Instant,
+    ) -> Option<Answer> {
+        if !self.bounds.nxdomain_cut || self.denied.is_empty() {
+            return None;
+        }
+        self.denied
+            .above(question, least())
+            .iter()
+            .find_map(|denied| {
+                let answer = self.get(denied, now)?;
+                (!self.exists(denied, now)).then_some(answer)
+            })
     }
 
     /// Whether a server has said that the name has addresses, too: some deny names for one type of records only (RFC 4074
@@ -263,21 +397,50 @@ impl Cache {
     }
 
     fn look(&self, question: &Question, prefetch: bool, now: Instant) -> Option<Seen> {
-        lock(self.shard(question)?).look(question, prefetch, now)
+        let key = Key::of(question);
+        let time = self.time(now);
+        let (mut shard, hash) = self.shard(&key)?;
+        let entry = shard.truth(hash, &key)?;
+        if time.is_over(entry) {
+            return None;
+        }
+        let fresh = entry.expires() > time.now;
+        let refresh =
+            fresh && prefetch && !entry.refreshed && time.now > Time::refresh(entry, prefetch);
+        entry.refreshed |= refresh;
+        let age = entry.age(time.now).age;
+        // Read without the lock.
+        let entry = entry.clone();
+        drop(shard);
+        let answer = entry.answer()?;
+        Some(if fresh {
+            Seen::Fresh {
+                answer,
+                age,
+                refresh,
+            }
+        } else {
+            Seen::Expired(answer)
+        })
     }
 
-    fn put(&self, entry: Entry, now: Instant) -> usize {
-        let Some(shard) = self.shard(&entry.question) else {
-            return 0;
-        };
-        self.change(shard, |shard| shard.put(entry, now)).evicted
+    fn put(&self, key: &Key, entry: Entry, now: Instant) -> usize {
+        let time = self.time(now);
+        self.change(key, |shard, hash| shard.put(hash, key, entry, time))
+            .evicted
     }
 
     /// Changes a shard and what is counted of it.
-    fn change(&self, shard: &Mutex<Shard>, change: impl FnOnce(&mut Shard) -> Change) -> Change {
-        let mut shard = lock(shard);
+    fn change(&self, key: &Key, change: impl FnOnce(&mut Shard, u64) -> Change) -> Change {
+        match self.shard(key) {
+            Some((mut shard, hash)) => self.count(&mut shard, |shard| change(shard, hash)),
+            None => Change::default(),
+        }
+    }
+
+    fn count(&self, shard: &mut Shard, change: impl FnOnce(&mut Shard) -> Change) -> Change {
         let (len, bytes) = (shard.len(), shard.bytes());
-        let change = change(&mut shard);
+        let change = change(shard);
         // Wrapping: one is taken off after the other was added, by whichever thread.
         self.len
             .fetch_add(shard.len().wrapping_sub(len), Ordering::Relaxed);
@@ -292,17 +455,21 @@ impl Cache {
         change
     }
 
-    fn shard(&self, question: &Question) -> Option<&Mutex<Shard>> {
-        let hash = self.hasher.hash_one(question);
-        let count = u64::try_from(self.shards.len()).ok()?;
-        self.shards
-            .get(usize::try_from(hash.checked_rem(count)?).ok()?)
+    fn time(&self, now: Instant) -> Time {
+        let begun = self.begun.get_or_init(|| now);
+        Time {
+            now: milliseconds(now.saturating_duration_since(*begun)),
+            stale: milliseconds(self.bounds.stale),
+        }
     }
-}
 
-/// The end of the time in which an answer may be told.
-fn end(expires: Instant, bounds: &Bounds) -> Instant {
-    expires.checked_add(bounds.stale).unwrap_or(expires)
+    fn shard(&self, key: &Key) -> Option<(MutexGuard<'_, Shard>, u64)> {
+        let hash = self.hasher.hash_one(key);
+        // The table goes by the lowest bits and the highest seven.
+        let count = u64::try_from(self.shards.len()).ok()?;
+        let index = usize::try_from((hash >> 32).checked_rem(count)?).ok()?;
+        Some((lock(self.shards.get(index)?), hash))
+    }
 }
 
 /// No code that holds the lock leaves a shard half changed, so a panic elsewhere does not spoil it.

@@ -1,12 +1,15 @@
-//! PURE. One part of the cache behind one lock: answers by question, bounded by their number and by the memory they take.
-//! Who gives way is found by a clock hand (second chance). Called by the cache.
+//! PURE. One part of the cache behind one lock: answers by question and audience, bounded by their number and by the memory
+//! they take. Who gives way is found by a clock hand (second chance). Called by the cache.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::mem;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::super::{Answer, Life, Question};
+use hashbrown::HashTable;
+
+use super::super::Question;
+use super::entry::{Audience, Entry};
+use super::key::Key;
 
 /// Places that the hand looks ahead for one that holds nothing of use, before one that holds must give way.
 const LOOK_AHEAD: usize = 32;
@@ -19,40 +22,11 @@ const LARGEST_LEAST: usize = 16 << 10;
 const PREFETCH_LEAST: Duration = Duration::from_secs(10);
 /// What is asked for again before its end has less left than this part of its life.
 const PREFETCH_PART: u32 = 10;
-/// What a place takes besides the answer: its entry with the list's room to grow, and its row in the table.
-const PLACE: usize = size_of::<Option<Entry>>() * 3 / 2 + 28;
-
-/// What is kept.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) question: Arc<Question>,
-    pub(super) answer: Arc<Answer>,
-    pub(super) stored: Instant,
-    pub(super) expires: Instant,
-    /// The end of the time in which it is told although it has expired.
-    pub(super) ends: Instant,
-    /// The memory it takes.
-    pub(super) bytes: usize,
-    /// Whether it says that its name does not exist.
-    pub(super) denies: bool,
-    /// Asked for since the hand last passed.
-    pub(super) asked_again: bool,
-    /// Has been asked for before its end.
-    pub(super) refreshed: bool,
-}
-
-/// What is found.
-#[derive(Debug)]
-pub(super) enum Seen {
-    /// An answer that holds since then; `refresh` once, when it should be asked for again.
-    Fresh {
-        answer: Arc<Answer>,
-        stored: Instant,
-        refresh: bool,
-    },
-    /// One that does not hold any more.
-    Expired(Arc<Answer>),
-}
+/// What a place takes besides its bytes: its entry with the list's room to grow, its row in the table, the allocator's
+/// header and rounding.
+const PLACE: usize = size_of::<Option<Entry>>() * 3 / 2 + 10 + 16;
+/// What the name of a denial takes besides, in the set of denied names.
+const DENIAL: usize = 250;
 
 /// What putting one in has changed.
 #[derive(Debug, Default)]
@@ -60,32 +34,34 @@ pub(super) struct Change {
     /// How many that still held had to go.
     pub(super) evicted: usize,
     /// What was kept, where it denies its name.
-    pub(super) denied: Option<Arc<Question>>,
+    pub(super) denied: Option<Question>,
     /// Those of the ones that went that denied their name.
-    pub(super) undenied: Vec<Arc<Question>>,
+    pub(super) undenied: Vec<Question>,
 }
 
 #[derive(Debug)]
 pub(super) struct Shard {
-    places: HashMap<Arc<Question>, usize>,
+    table: HashTable<u32>,
     entries: Vec<Option<Entry>>,
-    free: Vec<usize>,
+    free: Vec<u32>,
     hand: usize,
     capacity: usize,
     memory: usize,
     bytes: usize,
+    hasher: RandomState,
 }
 
 impl Shard {
-    pub(super) fn new(capacity: usize, memory: usize) -> Self {
+    pub(super) fn new(capacity: usize, memory: usize, hasher: RandomState) -> Self {
         Self {
-            places: HashMap::new(),
+            table: HashTable::new(),
             entries: Vec::new(),
             free: Vec::new(),
             hand: 0,
-            capacity,
+            capacity: capacity.min(u32::MAX as usize),
             memory,
             bytes: 0,
+            hasher,
         }
     }
 
@@ -96,7 +72,7 @@ impl Shard {
 
     /// Answers held.
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.table.len()
     }
 
     /// The memory that they take.
@@ -109,111 +85,114 @@ impl Shard {
         self.entries.iter().flatten()
     }
 
-    /// What is known of a question; counts as use of it.
-    pub(super) fn look(
-        &mut self,
-        question: &Question,
-        prefetch: bool,
-        now: Instant,
-    ) -> Option<Seen> {
-        let place = *self.places.get(question)?;
+    /// What upstreams said to a question; counts as use of it.
+    pub(super) fn truth(&mut self, hash: u64, key: &Key) -> Option<&mut Entry> {
+        let place = self.find(hash, |entry| entry.truth && entry.is_about(key))?;
         let entry = self.entries.get_mut(place)?.as_mut()?;
-        if entry.ends <= now {
-            return None;
-        }
         entry.asked_again = true;
-        if entry.expires <= now {
-            return Some(Seen::Expired(Arc::clone(&entry.answer)));
-        }
-        let life = entry.expires.saturating_duration_since(entry.stored);
-        let left = entry.expires.saturating_duration_since(now);
-        let refresh = prefetch
-            && !entry.refreshed
-            && life >= PREFETCH_LEAST
-            && left.saturating_mul(PREFETCH_PART) < life;
-        entry.refreshed |= refresh;
-        Some(Seen::Fresh {
-            answer: Arc::clone(&entry.answer),
-            stored: entry.stored,
-            refresh,
-        })
+        Some(entry)
     }
 
-    /// How long the answer to a question holds from now on; `None` where it does not, or where [`Self::look`] would say
-    /// that it should be asked for again.
-    pub(super) fn life(&self, question: &Question, prefetch: bool, now: Instant) -> Option<Life> {
-        let entry = self.held(*self.places.get(question)?)?;
-        let life = entry.expires.saturating_duration_since(entry.stored);
-        let age = now.saturating_duration_since(entry.stored);
-        // Who looks then leaves these records out.
-        let beside = entry
-            .answer
-            .authorities
-            .iter()
-            .chain(&entry.answer.additionals);
-        let beside = beside.map(|record| Duration::from_secs(record.ttl.into()));
-        let refresh = if prefetch && life >= PREFETCH_LEAST {
-            life.saturating_sub(life / PREFETCH_PART)
-        } else {
-            life
-        };
-        let told = beside.fold(refresh, Duration::min).checked_sub(age)?;
-        let left = life.saturating_sub(age);
-        (!told.is_zero()).then_some(Life { told, left })
+    /// What is told these of a question as it is; counts as use of it.
+    pub(super) fn told(&mut self, hash: u64, key: &Key, audience: Audience) -> Option<&Entry> {
+        let place = self.find(hash, |entry| {
+            entry.audience == audience && entry.is_about(key)
+        })?;
+        let entry = self.entries.get_mut(place)?.as_mut()?;
+        entry.asked_again = true;
+        Some(entry)
     }
 
-    /// Puts an answer in, in the place of an older one to the same question, or where others give way.
-    pub(super) fn put(&mut self, mut entry: Entry, now: Instant) -> Change {
+    /// Puts an answer in, in the place of an older one like it, or where others give way.
+    pub(super) fn put(&mut self, hash: u64, key: &Key, mut entry: Entry, time: Time) -> Change {
         let mut change = Change::default();
-        entry.bytes += PLACE;
-        let replaced = self.places.get(&entry.question).copied();
+        let replaced = self.find(hash, |held| {
+            held.truth == entry.truth
+                && (entry.truth || held.audience == entry.audience)
+                && held.is_about(key)
+        });
         if let Some(place) = replaced {
             self.take(place, &mut change);
         }
-        if entry.bytes > self.largest() || self.capacity == 0 {
+        // They are told this now, and not the truth any more.
+        if !entry.truth
+            && let Some(place) = self.find(hash, |held| {
+                held.truth && held.audience == entry.audience && held.is_about(key)
+            })
+            && let Some(Some(truth)) = self.entries.get_mut(place)
+        {
+            truth.audience = 0;
+        }
+        let size = size(&entry);
+        if size > self.largest() || self.capacity == 0 {
             return change;
         }
-        while self.places.len() >= self.capacity || self.bytes + entry.bytes > self.memory {
-            let Some(place) = self.give_way(now) else {
+        while self.table.len() >= self.capacity || self.bytes + size > self.memory {
+            let Some(place) = self.give_way(time) else {
                 return change;
             };
             if let Some(gone) = self.take(place, &mut change)
-                && gone.expires > now
+                && gone.truth
+                && gone.expires() > time.now
             {
                 change.evicted += 1;
             }
         }
-        let place = self.free.pop().unwrap_or(self.entries.len());
-        self.places.insert(Arc::clone(&entry.question), place);
-        self.bytes += entry.bytes;
-        change.denied = entry.denies.then(|| Arc::clone(&entry.question));
-        match self.entries.get_mut(place) {
+        change.denied = entry.denies.then(|| entry.question()).flatten();
+        entry.denies = change.denied.is_some();
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => match u32::try_from(self.entries.len()) {
+                Ok(place) => place,
+                Err(_) => return change,
+            },
+        };
+        self.bytes += size;
+        match self.entries.get_mut(place as usize) {
             Some(held) => *held = Some(entry),
             None => self.entries.push(Some(entry)),
         }
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        self.table.insert_unique(hash, place, |place| {
+            let entry = entries.get(*place as usize).and_then(Option::as_ref);
+            entry.map_or(0, |entry| hasher.hash_one(entry.key()))
+        });
         change
     }
 
-    /// Takes out the answer to a question.
-    pub(super) fn remove(&mut self, question: &Question) -> Change {
+    /// Takes out what upstreams said to a question.
+    pub(super) fn remove(&mut self, hash: u64, key: &Key) -> Change {
         let mut change = Change::default();
-        if let Some(&place) = self.places.get(question) {
+        if let Some(place) = self.find(hash, |entry| entry.truth && entry.is_about(key)) {
             self.take(place, &mut change);
         }
         change
     }
 
-    /// Takes out what `matches`.
+    /// Takes out what was made of the answer to a question for these.
+    pub(super) fn remove_made(&mut self, hash: u64, key: &Key, audience: Audience) -> Change {
+        let mut change = Change::default();
+        let made = |entry: &Entry| !entry.truth && entry.audience == audience;
+        if let Some(place) = self.find(hash, |entry| made(entry) && entry.is_about(key)) {
+            self.take(place, &mut change);
+        }
+        change
+    }
+
+    /// Takes out what `matches`, and says how much of it was the truth.
     pub(super) fn forget(&mut self, matches: impl Fn(&Entry) -> bool) -> Change {
         let mut change = Change::default();
         for place in 0..self.entries.len() {
-            if self.held(place).is_some_and(&matches) {
-                self.take(place, &mut change);
+            if self.held(place).is_some_and(&matches)
+                && let Some(gone) = self.take(place, &mut change)
+                && gone.truth
+            {
                 change.evicted += 1;
             }
         }
-        if self.places.is_empty() {
-            *self = Self::new(self.capacity, self.memory);
+        if self.table.is_empty() {
+            let hasher = self.hasher.clone();
+            *self = Self::new(self.capacity, self.memory, hasher);
         }
         change
     }
@@ -223,31 +202,42 @@ impl Shard {
         (self.memory / LARGEST_PART).max(LARGEST_LEAST.min(self.memory / 2))
     }
 
+    fn find(&self, hash: u64, matches: impl Fn(&Entry) -> bool) -> Option<usize> {
+        let place = self.table.find(hash, |place| {
+            self.held(*place as usize).is_some_and(&matches)
+        })?;
+        Some(*place as usize)
+    }
+
     fn held(&self, place: usize) -> Option<&Entry> {
         self.entries.get(place)?.as_ref()
     }
 
     fn take(&mut self, place: usize, change: &mut Change) -> Option<Entry> {
         let gone = self.entries.get_mut(place).and_then(mem::take)?;
-        self.places.remove(&gone.question);
-        self.free.push(place);
-        self.bytes = self.bytes.saturating_sub(gone.bytes);
+        let hash = self.hasher.hash_one(gone.key());
+        let index = u32::try_from(place).ok()?;
+        if let Ok(row) = self.table.find_entry(hash, |held| *held == index) {
+            row.remove();
+        }
+        self.free.push(index);
+        self.bytes = self.bytes.saturating_sub(size(&gone));
         if gone.denies {
-            change.undenied.push(Arc::clone(&gone.question));
+            change.undenied.extend(gone.question());
         }
         Some(gone)
     }
 
     /// The place of the next answer that has come to its end, or else of the next that nobody asked for since the hand
     /// last passed.
-    fn give_way(&mut self, now: Instant) -> Option<usize> {
+    fn give_way(&mut self, time: Time) -> Option<usize> {
         let count = self.entries.len();
-        if self.places.is_empty() {
+        if self.table.is_empty() {
             return None;
         }
         let ahead = (self.hand..self.hand + LOOK_AHEAD.min(count)).map(|place| place % count);
         let mut ahead =
-            ahead.filter(|place| self.held(*place).is_some_and(|entry| entry.ends <= now));
+            ahead.filter(|place| self.held(*place).is_some_and(|entry| time.is_over(entry)));
         if let Some(place) = ahead.next() {
             return Some(place);
         }
@@ -255,7 +245,7 @@ impl Shard {
             let place = self.hand;
             self.hand = (place + 1) % count;
             if let Some(entry) = self.entries.get_mut(place).and_then(Option::as_mut) {
-                if entry.asked_again && entry.ends > now {
+                if entry.asked_again && !time.is_over(entry) {
                     entry.asked_again = false;
                     continue;
                 }
@@ -264,4 +254,38 @@ impl Shard {
         }
         None
     }
+}
+
+/// What time it is for the cache, in milliseconds since it began, and how long after its end a truth may be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time {
+    pub(super) now: u64,
+    pub(super) stale: u64,
+}
+
+impl Time {
+    /// Whether an answer is of no use any more.
+    pub(super) fn is_over(self, entry: &Entry) -> bool {
+        let end = if entry.truth {
+            entry.expires().saturating_add(self.stale)
+        } else {
+            entry.told_until()
+        };
+        end <= self.now
+    }
+
+    /// When a truth is to be asked for again: at its end, or with `prefetch` before it.
+    pub(super) fn refresh(entry: &Entry, prefetch: bool) -> u64 {
+        let life = u64::from(entry.left) * 1000;
+        if prefetch && life >= super::entry::milliseconds(PREFETCH_LEAST) {
+            entry.stored + life - life / u64::from(PREFETCH_PART)
+        } else {
+            entry.expires()
+        }
+    }
+}
+
+/// The memory that it takes.
+fn size(entry: &Entry) -> usize {
+    entry.bytes.len() + PLACE + if entry.denies { DENIAL } else { 0 }
 }

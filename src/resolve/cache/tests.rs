@@ -1,5 +1,6 @@
 //! The cache, on a time of its own.
 
+mod audiences;
 mod bounds;
 mod denied;
 
@@ -76,7 +77,7 @@ fn answer(answers: Vec<Record>, authorities: Vec<Record>) -> Answer {
 fn store(cache: &Cache, text: &str, mut answer: Answer, now: Instant) -> usize {
     let question = question(text);
     let lifetime = cache.settle(&question, &mut answer);
-    cache.insert(&question, Arc::new(answer), lifetime, now)
+    cache.insert(&question, &answer, lifetime, now)
 }
 
 #[test]

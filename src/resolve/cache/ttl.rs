@@ -23,15 +23,9 @@ const STALE_NXDOMAIN: u16 = 19;
 pub(super) fn settle(bounds: &Bounds, question: &Question, answer: &mut Answer) -> Duration {
     let least = seconds(bounds.min_ttl);
     let most = seconds(bounds.max_ttl).max(least);
-    for section in [
-        &mut answer.answers,
-        &mut answer.authorities,
-        &mut answer.additionals,
-    ] {
-        for record in section {
-            // One with the highest bit set is a long one, not zero (RFC 8767 section 4).
-            record.ttl = record.ttl.clamp(least, most);
-        }
+    for record in records(answer) {
+        // One with the highest bit set is a long one, not zero (RFC 8767 section 4).
+        record.ttl = record.ttl.clamp(least, most);
     }
     let positive = answer.answers.iter().map(|record| record.ttl).min();
     if !is_negative(question, answer) {
@@ -49,33 +43,26 @@ pub(super) fn settle(bounds: &Bounds, question: &Question, answer: &mut Answer) 
 }
 
 /// The answer as it is after this time: TTLs reduced, records beside the answer itself whose own time is over left out.
-pub(super) fn aged(answer: &Answer, age: Duration) -> Answer {
-    let age = seconds(age);
-    Answer {
-        answers: reduced(&answer.answers, age, true),
-        authorities: reduced(&answer.authorities, age, false),
-        additionals: reduced(&answer.additionals, age, false),
-        extended_errors: answer.extended_errors.clone(),
-        ..*answer
+pub(super) fn aged(mut answer: Answer, age: u32) -> Answer {
+    if age > 0 {
+        answer.authorities.retain(|record| record.ttl > age);
+        answer.additionals.retain(|record| record.ttl > age);
+        for record in records(&mut answer) {
+            record.ttl = record.ttl.saturating_sub(age);
+        }
     }
+    answer
 }
 
 /// The answer as it is told after its end (RFC 8767 section 4). Nobody vouches for it any more: AD is cleared.
-pub(super) fn stale(answer: &Answer, bounds: &Bounds) -> Answer {
+pub(super) fn stale(mut stale: Answer, bounds: &Bounds) -> Answer {
     let ttl = STALE_TTL.min(seconds(bounds.max_ttl).max(1));
-    let mut stale = answer.clone();
-    for section in [
-        &mut stale.answers,
-        &mut stale.authorities,
-        &mut stale.additionals,
-    ] {
-        for record in section {
-            record.ttl = ttl;
-        }
+    for record in records(&mut stale) {
+        record.ttl = ttl;
     }
     stale.authentic = false;
     stale.extended_errors.push(ExtendedError {
-        code: match answer.rcode {
+        code: match stale.rcode {
             ResponseCode::NXDomain => STALE_NXDOMAIN,
             _ => STALE,
         },
@@ -84,16 +71,13 @@ pub(super) fn stale(answer: &Answer, bounds: &Bounds) -> Answer {
     stale
 }
 
-fn reduced(records: &[Record], age: u32, keep_expired: bool) -> Vec<Record> {
-    records
-        .iter()
-        .filter(|record| keep_expired || record.ttl > age || age == 0)
-        .map(|record| {
-            let mut record = record.clone();
-            record.ttl = record.ttl.saturating_sub(age);
-            record
-        })
-        .collect()
+fn records(answer: &mut Answer) -> impl Iterator<Item = &mut Record> {
+    let sections = [
+        &mut answer.answers,
+        &mut answer.authorities,
+        &mut answer.additionals,
+    ];
+    sections.into_iter().flatten()
 }
 
 fn seconds(duration: Duration) -> u32 {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Queried, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 
-use super::read::read_message;
+use super::super::read::read_message;
 use crate::config::Transport;
 use crate::resolve::Question;
 

@@ -10,7 +10,6 @@ pub mod fuzzing;
 mod link;
 mod message;
 mod random;
-mod read;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -16,10 +16,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::super::read::read_message;
 use super::io_text;
 use super::message::{Query, Verdict, judge, keepalive};
 use super::random::Random;
-use super::read::read_message;
 
 /// Queries that wait to be written; more wait to be among them.
 const WRITE_QUEUE: usize = 64;

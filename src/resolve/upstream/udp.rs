@@ -18,9 +18,9 @@ use tokio::net::UdpSocket;
 use tokio::time::sleep;
 use tracing::debug;
 
+use super::super::read::read_message;
 use super::message::{Query, Verdict, judge};
 use super::random::Random;
-use super::read::read_message;
 use super::{AskError, io_failure};
 
 /// How often a query is sent at most, and so how many sockets it has.

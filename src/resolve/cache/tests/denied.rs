@@ -43,7 +43,7 @@ fn a_denied_name_denies_what_is_below_as_long_as_its_answer_is_kept() {
     // What is known of the name itself comes first while it holds, and not once it has expired.
     let mut known = self::answer(vec![a("a.b.example.", 30)], vec![]);
     let lifetime = cache.settle(&question("a.b.example."), &mut known);
-    cache.insert(&question("a.b.example."), Arc::new(known), lifetime, now);
+    cache.insert(&question("a.b.example."), &known, lifetime, now);
     assert!(matches!(found("a.b.example.", 0, 29), Found::Fresh { .. }));
     assert!(matches!(found("a.b.example.", 0, 30), Found::Denied(_)));
     for index in 0..10 {
@@ -82,7 +82,7 @@ fn a_denial_that_another_answer_belies_reaches_no_further() {
     };
     let (_, mut no) = denial("b.example.", "example.");
     let lifetime = cache.settle(&ipv6, &mut no);
-    cache.insert(&ipv6, Arc::new(no), lifetime, now);
+    cache.insert(&ipv6, &no, lifetime, now);
     let below = || cache.find(&question("a.b.example."), || 0, now);
     assert!(matches!(below(), Found::Denied(_)));
     let yes = answer(vec![a("b.example.", 60)], vec![]);
@@ -103,7 +103,7 @@ fn a_denial_of_a_ds_is_a_word_of_the_servers_above_and_reaches_no_further() {
     };
     let (_, mut no) = denial("corp.example.", "example.");
     let lifetime = cache.settle(&delegation, &mut no);
-    cache.insert(&delegation, Arc::new(no), lifetime, now);
+    cache.insert(&delegation, &no, lifetime, now);
     assert!(cache.get(&delegation, now).is_some());
     let found = cache.find(&question("a.corp.example."), || 2, now);
     assert_eq!(found, Found::Nothing);

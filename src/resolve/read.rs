@@ -1,4 +1,4 @@
-//! PURE. A message of a server, from its octets. Called by `message`, `stream` and `udp`.
+//! PURE. A message of a server, from its octets. Called by `upstream` and by the cache.
 
 use hickory_proto::op::{Message, OpCode};
 use hickory_proto::rr::rdata::NULL;

@@ -1,0 +1,239 @@
+//! What audiences are told, beside the truth and in its place.
+
+use super::super::super::wire::Age;
+use super::*;
+
+fn made(text: &str, last: u8, life: Option<Life>, capped: usize) -> Made {
+    let question = question(text);
+    let mut address = a(text, 300);
+    address.data = RData::A(Ipv4Addr::new(192, 0, 2, last).into());
+    let (mut message, parts) = pack(&question, &answer(vec![address], vec![])).unwrap();
+    message.truncate(Finished::new(&message, parts).message(true).len());
+    let parts = Finished::prepare(&mut message, capped).unwrap();
+    Made {
+        message,
+        parts,
+        life,
+        notes: last,
+    }
+}
+
+/// As the cache would say it of a truth that is not to be looked at before a tenth of its life is left.
+fn life(seconds: u64) -> Option<Life> {
+    Some(Life {
+        told: Duration::from_millis(seconds * 900),
+        left: Duration::from_secs(seconds),
+    })
+}
+
+fn key(text: &str) -> Key {
+    Key::of(&question(text))
+}
+
+/// The TTL that is told, and the notes.
+fn told(cache: &Cache, text: &str, audience: Audience, now: Instant) -> Option<(u32, u8)> {
+    cache.tell(&key(text), audience, now, |finished, age, notes| {
+        let mut message = finished.message(true).to_vec();
+        finished.grow_old(&mut message, age);
+        let message = hickory_proto::op::Message::from_vec(&message).unwrap();
+        Some((message.answers[0].ttl, notes))
+    })
+}
+
+fn milliseconds_after(start: Instant, milliseconds: u64) -> Instant {
+    start + Duration::from_millis(milliseconds)
+}
+
+#[test]
+fn an_answer_is_told_with_its_ttl_going_down_until_the_truth_is_to_be_looked_at() {
+    let (cache, now) = (Cache::new(BOUNDS), start());
+    let begun = milliseconds_after(now, 500);
+    cache.keep(
+        &key("a.example."),
+        1,
+        made("a.example.", 7, life(300), 0),
+        begun,
+    );
+    for (milliseconds, ttl) in [
+        (500, Some(300)),
+        (1499, Some(300)),
+        (1500, Some(299)),
+        (270_499, Some(31)),
+        (270_500, None),
+    ] {
+        let told = told(
+            &cache,
+            "A.example.",
+            1,
+            milliseconds_after(now, milliseconds),
+        );
+        assert_eq!(told, ttl.map(|ttl| (ttl, 7)), "{milliseconds}");
+    }
+    assert_eq!(told(&cache, "a.example.", 2, begun), None);
+    assert_eq!(told(&cache, "b.example.", 1, begun), None);
+    assert_eq!(cache.get(&question("a.example."), begun), None, "no truth");
+}
+
+#[test]
+fn a_capped_ttl_goes_down_only_where_less_is_left_and_one_without_an_end_stays() {
+    let (cache, now) = (Cache::new(BOUNDS), start());
+    cache.keep(
+        &key("a.example."),
+        1,
+        made("a.example.", 1, life(400), 1),
+        now,
+    );
+    cache.keep(&key("b.example."), 1, made("b.example.", 1, None, 1), now);
+    let ttl = |text, seconds| told(&cache, text, 1, after(now, seconds)).map(|(ttl, _)| ttl);
+    for (seconds, left) in [(0, 300), (100, 300), (101, 299), (359, 41)] {
+        assert_eq!(ttl("a.example.", seconds), Some(left), "{seconds}");
+    }
+    assert_eq!(ttl("a.example.", 360), None);
+    assert_eq!(ttl("b.example.", 3599), Some(300));
+    assert_eq!(
+        ttl("b.example.", 3600),
+        None,
+        "it is made again now and then"
+    );
+}
+
+#[test]
+fn what_upstreams_said_is_told_as_it_is_and_kept_once() {
+    let (cache, now) = (Cache::new(BOUNDS), start());
+    let truth = answer(vec![a("a.example.", 300)], vec![]);
+    store(&cache, "a.example.", truth.clone(), now);
+    assert_eq!(told(&cache, "a.example.", 0, now), None, "to nobody yet");
+    // Some time later, so that only the TTL is another one.
+    let later = after(now, 100);
+    let mut older = made("a.example.", 1, life(200), 0);
+    older.message = pack(
+        &question("a.example."),
+        &answer(vec![a("a.example.", 200)], vec![]),
+    )
+    .unwrap()
+    .0;
+    cache.keep(&key("a.example."), 4, older, later);
+    assert_eq!(cache.len(), 1);
+    assert_eq!(
+        told(&cache, "a.example.", 4, after(now, 110)),
+        Some((190, 1))
+    );
+    assert_eq!(
+        told(&cache, "a.example.", 4, after(now, 279)),
+        Some((21, 1))
+    );
+    assert_eq!(told(&cache, "a.example.", 4, after(now, 280)), None);
+    // Another audience, or another answer, has a place of its own.
+    cache.keep(
+        &key("a.example."),
+        5,
+        made("a.example.", 9, life(200), 0),
+        later,
+    );
+    assert_eq!(cache.len(), 2);
+    assert_eq!(told(&cache, "a.example.", 5, later), Some((300, 9)));
+    // A newer truth has to be looked at first.
+    store(&cache, "a.example.", truth, later);
+    assert_eq!(cache.len(), 2);
+    assert_eq!(told(&cache, "a.example.", 4, later), None);
+    assert!(cache.get(&question("a.example."), later).is_some());
+}
+
+#[test]
+fn a_flush_takes_all_that_was_made() {
+    let (cache, now) = (Cache::new(BOUNDS), start());
+    store(
+        &cache,
+        "b.example.",
+        answer(vec![a("b.example.", 300)], vec![]),
+        now,
+    );
+    cache.keep(
+        &key("a.example."),
+        1,
+        made("a.example.", 1, life(300), 0),
+        now,
+    );
+    assert_eq!(cache.forget(|_| false), 0);
+    assert_eq!(told(&cache, "a.example.", 1, now), None);
+    assert_eq!(cache.len(), 1);
+}
+
+#[test]
+fn neither_bound_is_passed_and_what_is_asked_again_stays() {
+    for (entries, bytes) in [(8, 1 << 20), (1000, 2048)] {
+        let bounds = Bounds {
+            entries,
+            bytes,
+            ..BOUNDS
+        };
+        let (cache, now) = (Cache::new(bounds), start());
+        for number in 0..200 {
+            let text = format!("n{number}.example.");
+            cache.keep(&key(&text), 1, made(&text, 1, None, 1), now);
+            assert!(told(&cache, "n0.example.", 1, now).is_some(), "{number}");
+            let held = (cache.len(), cache.bytes());
+            assert!(held.0 <= entries && held.1 <= bytes, "{held:?}");
+        }
+        assert!(cache.len() >= 6, "{}", cache.len());
+    }
+}
+
+/// A model of the cache, and random steps: what is told was kept last for that name and audience, or was marked in the
+/// truth, and its time is not over.
+#[test]
+fn whatever_happens_nothing_is_told_that_does_not_hold() {
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let bounds = Bounds {
+        entries: 24,
+        ..BOUNDS
+    };
+    let (cache, start) = (Cache::new(bounds), start());
+    let mut kept: [Option<(u64, u32, u64)>; 40] = [None; 40];
+    let (mut milliseconds, mut audience, mut count) = (0, 1, 0);
+    for _ in 0..20_000 {
+        let number = usize::try_from(random(40)).unwrap();
+        let text = format!("n{number}.example.");
+        let now = milliseconds_after(start, milliseconds);
+        match random(20) {
+            0 => milliseconds += random(5000),
+            1 if random(10) == 0 => audience += 1,
+            2..=3 => {
+                store(&cache, &text, answer(vec![a(&text, 300)], vec![]), now);
+            }
+            4..=6 => {
+                let seconds = random(60);
+                cache.keep(&key(&text), audience, made(&text, 1, life(seconds), 0), now);
+                kept[number] = Some((milliseconds, audience, seconds));
+            }
+            _ => {
+                if let Some((ttl, _)) = told(&cache, &text, audience, now) {
+                    let (at, whom, seconds) = kept[number].expect("it was kept");
+                    assert_eq!(whom, audience);
+                    let age = milliseconds - at;
+                    assert!(age < seconds * 900, "{age} {seconds}");
+                    // Where the truth is told, it may be older than what was kept.
+                    assert!(u64::from(ttl) <= 300 - age / 1000, "{ttl} {age}");
+                    count += 1;
+                }
+            }
+        }
+        assert!(cache.len() <= 24);
+    }
+    assert!(count > 1000, "{count}");
+}
+
+#[test]
+fn the_age_of_what_has_no_end_is_none() {
+    let (cache, now) = (Cache::new(BOUNDS), start());
+    cache.keep(&key("b.example."), 1, made("b.example.", 1, None, 1), now);
+    let age = cache.tell(&key("b.example."), 1, after(now, 5), |_, age, _| Some(age));
+    let left = u32::MAX;
+    assert_eq!(age, Some(Age { age: 0, left }));
+}
