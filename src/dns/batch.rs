@@ -6,54 +6,35 @@
 use std::array;
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg as _;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
-use tokio::net::UdpSocket;
 
 /// Datagrams of one call.
 const BATCH: usize = 64;
 /// The longest query that is read, in bytes; of a longer one the rest is lost, so it is malformed.
 const LONGEST_QUERY: usize = 4096;
+/// How long a full socket may hold up the next batch.
+const MOMENT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
 
-/// Answers that the socket had no room for.
-#[derive(Debug, Default)]
-pub(super) struct Unsent(Vec<(Vec<u8>, SocketAddr)>);
-
-impl Unsent {
-    /// Sends them when there is room.
-    pub(super) async fn send(self, socket: &UdpSocket) {
-        for (answer, client) in self.0 {
-            if let Err(error) = socket.send_to(&answer, client).await {
-                tracing::debug!(%client, %error, "could not send an answer");
-            }
-        }
-    }
-}
-
-/// What was read.
-#[derive(Debug)]
-pub(super) struct Exchanged {
-    /// Whether there may be more.
-    pub(super) full: bool,
-    /// What has to wait.
-    pub(super) unsent: Unsent,
-}
-
-/// Reads the datagrams that have come, as many as one call takes, and sends what `answer` appends for each; where it
-/// appends nothing, nothing is sent.
+/// Waits for datagrams, reads as many as have come and one call takes, and sends what `answer` appends for each; where it
+/// appends nothing, nothing is sent. Says how many answers the socket had no room for.
 ///
 /// # Errors
 ///
-/// What the system says where it gave none, `WouldBlock` included.
+/// What the system says where it gave none.
 pub(super) fn exchange(
     socket: &UdpSocket,
     answer: impl FnMut(&[u8], SocketAddr, &mut Vec<u8>),
-) -> io::Result<Exchanged> {
+) -> io::Result<usize> {
     thread_local! {
         static IPV4: RefCell<Option<Room<SockaddrIn>>> = const { RefCell::new(None) };
         static IPV6: RefCell<Option<Room<SockaddrIn6>>> = const { RefCell::new(None) };
@@ -98,7 +79,7 @@ impl<S: SockaddrLike + Copy> Room<S> {
         socket: &UdpSocket,
         address: impl Fn(S) -> SocketAddr,
         mut answer: impl FnMut(&[u8], SocketAddr, &mut Vec<u8>),
-    ) -> io::Result<Exchanged> {
+    ) -> io::Result<usize> {
         let Self {
             packets,
             headers,
@@ -115,12 +96,10 @@ impl<S: SockaddrLike + Copy> Room<S> {
             socket.as_raw_fd(),
             headers,
             packets.iter_mut(),
-            MsgFlags::empty(),
+            MsgFlags::MSG_WAITFORONE,
             None,
         )?;
-        let mut count = 0;
         for datagram in received {
-            count += 1;
             let Some(client) = datagram.address.map(&address) else {
                 continue;
             };
@@ -131,20 +110,16 @@ impl<S: SockaddrLike + Copy> Room<S> {
                 answers.push((out.len(), client));
             }
         }
-        let unsent = if answers.is_empty() {
-            Unsent::default()
-        } else {
-            send(socket, out, answers)
-        };
-        Ok(Exchanged {
-            full: count == BATCH,
-            unsent,
-        })
+        Ok(send(socket, out, answers))
     }
 }
 
-/// Sends what can be sent without waiting. An answer that cannot be sent at all holds up no other.
-fn send(socket: &UdpSocket, out: &[u8], answers: &[(usize, SocketAddr)]) -> Unsent {
+/// Sends answers, one after another in `out` up to where each ends. One that cannot be sent at all holds up no other. Says
+/// how many the socket had no room for, also after a moment.
+pub(super) fn send(socket: &UdpSocket, out: &[u8], answers: &[(usize, SocketAddr)]) -> usize {
+    if answers.is_empty() {
+        return 0;
+    }
     let mut begin = 0;
     let messages: Vec<([IoSlice<'_>; 1], SocketAddrAny)> = answers
         .iter()
@@ -154,18 +129,25 @@ fn send(socket: &UdpSocket, out: &[u8], answers: &[(usize, SocketAddr)]) -> Unse
             ([IoSlice::new(answer)], client.as_any())
         })
         .collect();
-    let mut controls: [_; BATCH] = array::from_fn(|_| SendAncillaryBuffer::default());
-    let mut headers: Vec<MMsgHdr<'_>> = messages
-        .iter()
-        .zip(&mut controls)
-        .map(|((answer, client), control)| MMsgHdr::new_with_addr(client, answer, control))
-        .collect();
     let mut sent = 0;
-    while let Some(rest) = headers.get_mut(sent..).filter(|rest| !rest.is_empty()) {
-        match sendmmsg(socket, rest, SendFlags::empty()) {
-            Ok(0) | Err(Errno::AGAIN) => break,
-            Ok(count) => sent += count,
+    let mut waited = false;
+    while let Some(rest) = messages.get(sent..).filter(|rest| !rest.is_empty()) {
+        let mut controls: [_; BATCH] = array::from_fn(|_| SendAncillaryBuffer::default());
+        let mut headers: Vec<MMsgHdr<'_>> = rest
+            .iter()
+            .zip(&mut controls)
+            .map(|((answer, client), control)| MMsgHdr::new_with_addr(client, answer, control))
+            .collect();
+        match sendmmsg(socket, &mut headers, SendFlags::DONTWAIT) {
+            Ok(count) if count > 0 => sent += count,
             Err(Errno::INTR) => {}
+            Ok(_) | Err(Errno::AGAIN) if !waited => {
+                waited = true;
+                let mut room = [PollFd::new(socket, PollFlags::OUT)];
+                // What it says does not matter: the next try does.
+                let _ready: Result<usize, Errno> = poll(&mut room, Some(&MOMENT));
+            }
+            Ok(_) | Err(Errno::AGAIN) => return rest.len(),
             // It is the first one's fault: from port 0, for example, or to where there is no way.
             Err(error) => {
                 tracing::debug!(%error, "could not send an answer");
@@ -173,8 +155,5 @@ fn send(socket: &UdpSocket, out: &[u8], answers: &[(usize, SocketAddr)]) -> Unse
             }
         }
     }
-    drop(headers);
-    let left = messages.iter().zip(answers).skip(sent);
-    let left = left.map(|(([answer], _), (_, client))| (answer.to_vec(), *client));
-    Unsent(left.collect())
+    0
 }

@@ -277,12 +277,30 @@ impl<T: Truth> Handler<T> {
         client: ClientAddr,
         transport: Transport,
     ) -> Option<(Vec<u8>, Place)> {
-        let limits = self.limits();
-        let place = self.in_flight.enter(
-            client.ip(),
-            limits.max_queries,
-            limits.max_queries_per_client,
-        )?;
+        let place = self.enter(client)?;
+        let answer = self.answer_in(&place, packet, client, transport).await?;
+        Some((answer, place))
+    }
+
+    /// A place among the queries in flight; where there is none, that is counted.
+    pub(super) fn enter(&self, client: ClientAddr) -> Option<Place> {
+        let Limits {
+            max_queries,
+            max_queries_per_client,
+            ..
+        } = self.limits();
+        self.in_flight
+            .enter(client.ip(), max_queries, max_queries_per_client)
+    }
+
+    /// As [`Handler::answer_and_hold`], for a query that has its place.
+    pub(super) async fn answer_in(
+        &self,
+        _place: &Place,
+        packet: impl AsRef<[u8]> + Send,
+        client: ClientAddr,
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
         let header = Header::read(&mut BinDecoder::new(packet.as_ref())).ok()?;
         let questions = usize::from(header.counts.queries);
         // Nothing is read for more than one question: the count alone would decide how much memory is taken.
@@ -293,19 +311,8 @@ impl<T: Truth> Handler<T> {
             .flatten();
         // From here on a question takes no more memory than its name, however long the packet was.
         drop(packet);
-        let answer = self
-            .reply(&header.metadata, questions, request, client, transport)
-            .await?;
-        Some((answer, place))
-    }
-
-    /// Whether a transport with so many questions open may take one more; counts the one that it then drops.
-    pub(super) fn has_room(&self, open: usize) -> bool {
-        let room = open < self.limits().max_queries;
-        if !room {
-            self.metrics.dns_overload.inc();
-        }
-        room
+        self.reply(&header.metadata, questions, request, client, transport)
+            .await
     }
 
     pub(super) fn metrics(&self) -> &Metrics {

@@ -49,11 +49,6 @@ pub async fn serve<T: Truth>(
     stop: CancellationToken,
 ) -> Result<(), DnsError> {
     let Listeners { udp, tcp, tls } = listeners;
-    let mut sockets = Vec::with_capacity(udp.len());
-    for socket in udp {
-        socket.set_nonblocking(true).map_err(DnsError::Socket)?;
-        sockets.push(tokio::net::UdpSocket::from_std(socket).map_err(DnsError::Socket)?);
-    }
     let tcp = tcp.into_iter().map(|listener| (listener, Transport::Tcp));
     let tls = tls.into_iter().map(|listener| (listener, Transport::Tls));
     let mut listeners = Vec::new();
@@ -65,12 +60,16 @@ pub async fn serve<T: Truth>(
     let connections = tokio::spawn(tcp::serve(Arc::clone(&handler), listeners, stop.clone()));
     let connections = AbortOnDropHandle::new(connections);
     let mut datagrams = JoinSet::new();
-    for socket in sockets {
+    for socket in udp {
         datagrams.spawn(udp::serve(Arc::clone(&handler), socket, stop.clone()));
     }
     tokio::select! {
         () = stop.cancelled() => {}
-        Some(_) = datagrams.join_next() => {}
+        Some(ended) = datagrams.join_next() => {
+            if let Ok(Err(error)) = ended {
+                return Err(DnsError::Socket(error));
+            }
+        }
     }
     if !stop.is_cancelled() {
         return Err(DnsError::Ended);

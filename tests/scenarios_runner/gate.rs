@@ -45,6 +45,9 @@ const LARGE: u32 = 200;
 /// After so much time the gate's own threads get so much real time.
 const THREADS_AFTER: Duration = Duration::from_secs(1);
 const THREADS: Duration = Duration::from_millis(20);
+/// How often at most it is looked whether datagrams have been read, and how long the gate's threads have each time.
+const ARRIVALS: usize = 1000;
+const ARRIVAL: Duration = Duration::from_millis(1);
 /// Rounds of the runtime in which everything that is under way over loopback arrives.
 const ROUNDS: usize = 16;
 
@@ -68,6 +71,34 @@ pub(crate) struct Place {
     pub(crate) upstreams: Vec<(String, SocketAddr)>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) orders: mpsc::UnboundedSender<Ordered>,
+}
+
+impl Place {
+    /// The gate's threads take what has come in datagrams; what becomes of it is the runtime's work.
+    pub(crate) fn arrive(&self) {
+        let ports: Vec<String> = self
+            .bound
+            .iter()
+            .filter(|(kind, _)| kind == "dns-udp")
+            .map(|(_, address)| format!(":{:04X}", address.port()))
+            .collect();
+        let waits = || {
+            let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
+            table.lines().any(|line| {
+                let mut words = line.split_ascii_whitespace().skip(1);
+                let local = words.next().unwrap_or_default();
+                let queues = words.nth(2).unwrap_or_default();
+                ports.iter().any(|port| local.ends_with(port)) && !queues.ends_with(":00000000")
+            })
+        };
+        let patience = std::iter::repeat_n((), ARRIVALS);
+        for () in patience {
+            std::thread::sleep(ARRIVAL);
+            if !waits() {
+                break;
+            }
+        }
+    }
 }
 
 /// Plays a file from the first step to the last.

@@ -1,5 +1,6 @@
 //! The steps of a replay, one after the other, on a thread of their own.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -33,6 +34,7 @@ pub(crate) fn play(scenario: &Scenario, place: &Place) -> Result<(), String> {
         inbox: HashMap::new(),
         cookie: None,
         next_id: 0x5e01,
+        sent: Cell::new(false),
     };
     for (index, step) in scenario.step.iter().enumerate() {
         let before = place.shared.asked().len();
@@ -70,6 +72,8 @@ struct Player<'a> {
     inbox: HashMap<String, Vec<Vec<u8>>>,
     cookie: Option<String>,
     next_id: u16,
+    /// A datagram was sent since the gate was last waited for.
+    sent: Cell<bool>,
 }
 
 /// A question that is not answered yet.
@@ -194,6 +198,10 @@ impl Player<'_> {
     }
 
     fn send(&mut self, step: &Step, packet: Vec<u8>, begun: usize) -> Result<Open, String> {
+        // One after the other, also where the gate has several threads.
+        if self.sent.get() {
+            self.order(Order::Settle)?;
+        }
         let key = match &step.connection {
             Some(connection) => format!("connection {connection}"),
             None => format!("question {} of {begun}", self.lines.len()),
@@ -210,6 +218,7 @@ impl Player<'_> {
         }
         if let Some(line) = self.lines.get_mut(&key) {
             line.send(&packet)?;
+            self.sent.set(true);
         }
         Ok(Open {
             line: key,
@@ -331,6 +340,9 @@ impl Player<'_> {
     }
 
     fn order(&self, order: Order) -> Result<bool, String> {
+        if self.sent.take() {
+            self.place.arrive();
+        }
         let (done, wait) = oneshot::channel();
         let over = "the gate has ended";
         self.place.orders.send((order, done)).map_err(|_| over)?;
