@@ -17,6 +17,7 @@ use super::shape;
 use super::truth::Truth;
 use super::wire::{self, Plain};
 use crate::net::ClientAddr;
+use crate::resolve::Begun;
 use crate::resolve::cache::{Audience, Cache, Key, Made};
 use crate::resolve::wire::Finished;
 use crate::telemetry::queries_wanted;
@@ -33,6 +34,7 @@ pub(super) struct Fast<'h, T: Truth> {
     /// The last client and those it belongs to; who sends many queries sends them together.
     last: Option<(IpAddr, Option<Audience>)>,
     tally: Tally,
+    begun: Begun,
 }
 
 /// What happened in a batch.
@@ -59,17 +61,17 @@ const TYPES: [RecordType; 5] = [
 
 /// What is counted of an answer whenever it is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Told {
+pub(super) struct Told {
     /// NXDOMAIN; else NOERROR.
-    denied: bool,
+    pub(super) denied: bool,
     /// AAAA was taken out.
-    withheld: bool,
+    pub(super) withheld: bool,
     /// It leads to the gate.
-    steered: bool,
+    pub(super) steered: bool,
     /// Addresses inside were taken out of what is outside.
-    rebound: bool,
+    pub(super) rebound: bool,
     /// It rests on what upstreams said.
-    cached: bool,
+    pub(super) cached: bool,
 }
 
 impl From<Told> for u8 {
@@ -118,6 +120,7 @@ impl<'h, T: Truth> Fast<'h, T> {
             moment,
             last: None,
             tally: Tally::default(),
+            begun: Begun::default(),
         })
     }
 
@@ -130,14 +133,7 @@ impl<'h, T: Truth> Fast<'h, T> {
     ) -> Option<()> {
         let query = Plain::read(packet)?;
         let client = client.ip();
-        let audience = match self.last {
-            Some((last, audience)) if last == client => audience,
-            _ => {
-                let audience = self.view.audience_of(client, self.moment);
-                self.last = Some((client, audience));
-                audience
-            }
-        }?;
+        let audience = self.audience(client)?;
         let limit = shape::limit(self.transport, query.edns());
         let begin = out.len();
         let told = |finished: Finished<'_>, age, notes: u8| {
@@ -156,8 +152,40 @@ impl<'h, T: Truth> Fast<'h, T> {
     }
 }
 
+impl<T: Truth> Fast<'_, T> {
+    /// Those whom a client belongs to.
+    pub(super) fn audience(&mut self, client: IpAddr) -> Option<Audience> {
+        match self.last {
+            Some((last, audience)) if last == client => audience,
+            _ => {
+                let audience = self.view.audience_of(client, self.moment);
+                self.last = Some((client, audience));
+                audience
+            }
+        }
+    }
+
+    pub(super) fn view(&self) -> &View<T> {
+        &self.view
+    }
+
+    pub(super) fn view_arc(&self) -> Arc<View<T>> {
+        Arc::clone(&self.view)
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// What has been begun in this batch; sent at its end.
+    pub(super) fn begun(&mut self) -> &mut Begun {
+        &mut self.begun
+    }
+}
+
 impl<T: Truth> Drop for Fast<'_, T> {
     fn drop(&mut self) {
+        self.begun.send();
         let Tally {
             queries,
             answers,
@@ -233,6 +261,11 @@ impl<T: Truth> View<T> {
             now: super::handler::now(),
             changes: self.local.changes().wrapping_add(self.resolver.flushes()),
         }
+    }
+
+    /// Whether nothing was changed since.
+    pub(super) fn is_still(&self, moment: Moment) -> bool {
+        self.moment().changes == moment.changes
     }
 
     /// With whom a client is told the same of everything; `None` for strangers, and where that is too much to remember.

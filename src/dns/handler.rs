@@ -15,6 +15,7 @@ use hickory_server::server::Request;
 use hickory_server::zone_handler::MessageRequest;
 use rustls::ServerConfig;
 
+use super::apexes::Apexes;
 use super::audience::Audiences;
 use super::chaos;
 use super::cookie::Standing;
@@ -91,6 +92,8 @@ pub struct View<T = Resolver> {
     pub tls: Option<Tls>,
     /// The truth.
     pub resolver: Arc<T>,
+    /// SOA records at hand.
+    pub(super) apexes: Apexes,
     /// Who is told the same.
     pub(super) audiences: Audiences,
 }
@@ -177,6 +180,7 @@ impl<T: Truth> View<T> {
             },
             tls: None,
             resolver,
+            apexes: Apexes::default(),
             audiences: Audiences::default(),
         }
     }
@@ -278,7 +282,9 @@ impl<T: Truth> Handler<T> {
         transport: Transport,
     ) -> Option<(Vec<u8>, Place)> {
         let place = self.enter(client)?;
-        let answer = self.answer_in(&place, packet, client, transport).await?;
+        let answer = self
+            .answer_in(&place, packet, client, transport, false)
+            .await?;
         Some((answer, place))
     }
 
@@ -293,13 +299,14 @@ impl<T: Truth> Handler<T> {
             .enter(client.ip(), max_queries, max_queries_per_client)
     }
 
-    /// As [`Handler::answer_and_hold`], for a query that has its place.
+    /// As [`Handler::answer_and_hold`], for a query that has its place; `granted`: and was counted against the client's rate.
     pub(super) async fn answer_in(
         &self,
         _place: &Place,
         packet: impl AsRef<[u8]> + Send,
         client: ClientAddr,
         transport: Transport,
+        granted: bool,
     ) -> Option<Vec<u8>> {
         let header = Header::read(&mut BinDecoder::new(packet.as_ref())).ok()?;
         let questions = usize::from(header.counts.queries);
@@ -311,8 +318,12 @@ impl<T: Truth> Handler<T> {
             .flatten();
         // From here on a question takes no more memory than its name, however long the packet was.
         drop(packet);
-        self.reply(&header.metadata, questions, request, client, transport)
-            .await
+        let message = Read {
+            metadata: header.metadata,
+            questions,
+            request,
+        };
+        self.reply(message, client, transport, granted).await
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -321,12 +332,16 @@ impl<T: Truth> Handler<T> {
 
     async fn reply(
         &self,
-        metadata: &Metadata,
-        questions: usize,
-        request: Option<Request>,
+        Read {
+            metadata,
+            questions,
+            request,
+        }: Read,
         client: ClientAddr,
         transport: Transport,
+        granted: bool,
     ) -> Option<Vec<u8>> {
+        let metadata = &metadata;
         let message: Option<&MessageRequest> = request.as_deref();
         let view = self.view.load_full();
         let admitted = view.networks.contains(client.ip());
@@ -341,7 +356,10 @@ impl<T: Truth> Handler<T> {
         if matches!(screened, Screened::Silence) {
             return None;
         }
-        if admitted && let Some(draft) = self.over_the_rate(&view, client) {
+        if admitted
+            && !granted
+            && let Some(draft) = self.over_the_rate(&view, client)
+        {
             screened = Screened::Refused(Box::new(draft));
         }
         let record_type = query.as_ref().map(Query::query_type);
@@ -494,6 +512,13 @@ impl<T: Truth> Handler<T> {
             .get_or_create(&AnswerLabels { rcode })
             .inc_by(count);
     }
+}
+
+/// What could be read of a packet.
+struct Read {
+    metadata: Metadata,
+    questions: usize,
+    request: Option<Request>,
 }
 
 #[expect(

@@ -6,8 +6,8 @@
 //!
 //! `app` calls [`serve`] with sockets that are already bound, and [`Handler::replace`] on a reload.
 
+mod apexes;
 mod audience;
-mod batch;
 mod chaos;
 mod cookie;
 mod cookies;
@@ -37,6 +37,7 @@ mod testing;
 mod tests;
 mod truth;
 mod udp;
+mod unattended;
 mod wire;
 mod withhold;
 

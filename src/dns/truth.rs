@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 
-use crate::resolve::cache::Cache;
-use crate::resolve::{Answer, Life, Question, ResolveError, Resolver};
+use crate::resolve::cache::{Cache, Key};
+use crate::resolve::{Answer, Asker, Begun, Life, Question, ResolveError, Resolver};
 
 /// The truth about names, as [`Resolver`] gives it. A trait only so that tests and benchmarks can play the upstream
 /// without a network.
@@ -29,6 +29,19 @@ pub trait Truth: Send + Sync + 'static {
     /// is kept, nothing is known to hold.
     fn life(&self, _question: &Question) -> Option<Life> {
         None
+    }
+
+    /// Begins to ask without a task ([`Resolver::begin`]), with an asker that is made where that can be; not where there is no
+    /// upstream.
+    fn begin(
+        &self,
+        _question: &Question,
+        _key: &Key,
+        _wire: &[u8],
+        _begun: &mut Begun,
+        _asker: impl FnOnce() -> Option<Box<dyn Asker>>,
+    ) -> bool {
+        false
     }
 
     /// Where answers are kept; `None` where they are not.
@@ -62,6 +75,17 @@ impl Truth for Resolver {
 
     fn life(&self, question: &Question) -> Option<Life> {
         Self::life(self, question)
+    }
+
+    fn begin(
+        &self,
+        question: &Question,
+        key: &Key,
+        wire: &[u8],
+        begun: &mut Begun,
+        asker: impl FnOnce() -> Option<Box<dyn Asker>>,
+    ) -> bool {
+        Self::begin(self, question, key, wire, begun, asker)
     }
 
     fn kept(&self) -> Option<Guard<Arc<Cache>>> {

@@ -17,12 +17,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::batch;
 use super::fast::Fast;
 use super::handler::{Handler, Transport};
-use super::in_flight::Place;
 use super::truth::Truth;
-use crate::net::ClientAddr;
+use super::unattended::LongWay;
+use crate::net::{self, Batches, ClientAddr};
 
 /// How long to wait after the socket failed: the kernel is out of memory, for example.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -43,9 +42,11 @@ pub(super) async fn serve<T: Truth>(
     let open = TaskTracker::new();
     let (end, mut ended) = oneshot::channel::<()>();
     let serving = Serving {
-        handler,
-        socket: Arc::clone(&socket),
-        open: open.clone(),
+        listener: Arc::new(Listener {
+            handler,
+            socket: Arc::clone(&socket),
+            open: open.clone(),
+        }),
         runtime: Handle::current(),
         stop: stop.clone(),
     };
@@ -86,12 +87,17 @@ impl Drop for Unblock {
     }
 }
 
+/// What answers need that come later.
+pub(super) struct Listener<T: Truth> {
+    pub(super) handler: Arc<Handler<T>>,
+    pub(super) socket: Arc<UdpSocket>,
+    /// What is not answered yet.
+    pub(super) open: TaskTracker,
+}
+
 /// One thread.
 struct Serving<T: Truth> {
-    handler: Arc<Handler<T>>,
-    socket: Arc<UdpSocket>,
-    /// What is answered in tasks.
-    open: TaskTracker,
+    listener: Arc<Listener<T>>,
     runtime: Handle,
     stop: CancellationToken,
 }
@@ -100,8 +106,15 @@ impl<T: Truth> Serving<T> {
     fn run(self) {
         // For the clock, which tests can pause.
         let _runtime = self.runtime.enter();
+        let mut batches = match Batches::new(&self.listener.socket) {
+            Ok(batches) => batches,
+            Err(error) => {
+                tracing::error!(%error, "a DNS socket has no address");
+                return;
+            }
+        };
         loop {
-            let exchanged = self.answer_batch();
+            let exchanged = self.answer_batch(&mut batches);
             if self.stop.is_cancelled() {
                 break;
             }
@@ -110,7 +123,7 @@ impl<T: Truth> Serving<T> {
                 Ok(unsent) => {
                     tracing::debug!(unsent, "no room for answers");
                     let lost = u64::try_from(unsent).unwrap_or(u64::MAX);
-                    self.handler.metrics().dns_overload.inc_by(lost);
+                    self.listener.handler.metrics().dns_overload.inc_by(lost);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -122,49 +135,56 @@ impl<T: Truth> Serving<T> {
     }
 
     /// Waits for what comes, answers what is at hand, and begins with the rest. Says how many answers could not be sent.
-    fn answer_batch(&self) -> io::Result<usize> {
+    fn answer_batch(&self, batches: &mut Batches) -> io::Result<usize> {
         let mut fast = None;
-        batch::exchange(&self.socket, |packet, source, out| {
+        let listener = &self.listener;
+        batches.exchange(&listener.socket, |packet, source, out| {
             let client = ClientAddr::new(source);
             // After the wait, not before it: time passes, and things change.
-            let fast = fast.get_or_insert_with(|| Fast::new(&*self.handler, Transport::Udp));
+            let fast = fast.get_or_insert_with(|| Fast::new(&*listener.handler, Transport::Udp));
             let at_once = fast
                 .as_mut()
                 .and_then(|fast| fast.answer(packet, client, out));
             // The place comes before the task: this thread may be far ahead of the runtime, and a client that floods it
             // must not fill that with what has no place.
-            if at_once.is_none()
-                && let Some(place) = self.handler.enter(client)
-            {
-                let answer = answer(
-                    Arc::clone(&self.handler),
-                    Arc::clone(&self.socket),
+            if at_once.is_some() {
+                return;
+            }
+            let Some(place) = listener.handler.enter(client) else {
+                return;
+            };
+            let begun = match fast {
+                Some(fast) => fast.begin(listener, packet, source, place),
+                None => Err(LongWay {
                     place,
-                    packet.to_vec(),
-                    source,
-                );
-                self.open.spawn_on(answer, &self.runtime);
+                    granted: false,
+                }),
+            };
+            if let Err(way) = begun {
+                let answer = answer(Arc::clone(listener), way, packet.to_vec(), source);
+                listener.open.spawn_on(answer, &self.runtime);
             }
         })
     }
 }
 
-async fn answer<T: Truth>(
-    handler: Arc<Handler<T>>,
-    socket: Arc<UdpSocket>,
-    place: Place,
+/// Answers a query the long way.
+pub(super) async fn answer<T: Truth>(
+    listener: Arc<Listener<T>>,
+    LongWay { place, granted }: LongWay,
     packet: Vec<u8>,
     source: SocketAddr,
 ) {
     let client = ClientAddr::new(source);
-    if let Some(answer) = handler
-        .answer_in(&place, packet, client, Transport::Udp)
+    if let Some(answer) = listener
+        .handler
+        .answer_in(&place, packet, client, Transport::Udp, granted)
         .await
     {
-        let unsent = batch::send(&socket, &answer, &[(answer.len(), source)]);
+        let unsent = net::send(&listener.socket, &answer, &[(answer.len(), source)]);
         if unsent > 0 {
             tracing::debug!(%client, "no room for an answer");
-            handler.metrics().dns_overload.inc();
+            listener.handler.metrics().dns_overload.inc();
         }
     }
 }

@@ -13,6 +13,8 @@ use super::svcb::strip_ipv6_hints;
 
 /// The longest time, in seconds, that a client may remember that there is no AAAA: the policy may change.
 const NEGATIVE_TTL: u32 = 60;
+/// What is said of it.
+pub(super) const WITHHELD: &str = "AAAA withheld by the gate";
 
 /// Told as it is, less every AAAA and every hint of one, in all sections, with the signatures over what was changed.
 /// AD covers the first two sections only (RFC 4035 section 3.2.3).
@@ -67,7 +69,7 @@ pub(super) fn no_data(mut draft: Draft, soa: Record) -> Draft {
 
 /// The same for AAAA, with the reason.
 pub(super) fn withhold(draft: Draft, soa: Record) -> Draft {
-    let mut draft = no_data(draft, soa).because(ede::FILTERED, "AAAA withheld by the gate");
+    let mut draft = no_data(draft, soa).because(ede::FILTERED, WITHHELD);
     draft.withheld = true;
     draft
 }

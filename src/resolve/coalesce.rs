@@ -88,6 +88,12 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         self.board(question, start).map(drop)
     }
 
+    /// Whether an exchange for this question is in flight.
+    pub(super) fn has(&self, question: &Question) -> bool {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        !table.is_empty() && table.contains_key(question)
+    }
+
     /// Lets nobody else join the exchanges in flight; those who wait for them still get what comes.
     pub(super) fn forget(&self) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);

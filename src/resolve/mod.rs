@@ -9,6 +9,7 @@
 mod answer;
 pub mod cache;
 mod coalesce;
+mod direct;
 mod read;
 mod refresh;
 #[cfg(test)]
@@ -28,11 +29,14 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, Record, RecordType};
 use tokio::sync::Semaphore;
+use tokio::sync::oneshot::error::RecvError;
 use tracing::debug;
 
 use self::answer::{chain_end, negative_soa};
 use self::cache::{Failures, Found, Remembered};
 use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
+use self::direct::Direct;
+pub use self::direct::{Asker, Begun, Simple};
 use self::refresh::MAX_PREFETCHES;
 #[cfg(fuzzing)]
 pub use self::upstream::fuzzing;
@@ -151,6 +155,7 @@ pub struct Resolver {
     cache: Arc<ArcSwap<cache::Cache>>,
     failures: Arc<Failures>,
     flights: Arc<Flights<Result<Arc<Answer>, ResolveError>>>,
+    direct: Arc<Direct>,
     prefetches: Arc<Semaphore>,
     /// Counts the flushes, so that what was asked before one is not kept after it.
     epoch: Arc<AtomicU64>,
@@ -161,14 +166,23 @@ impl Resolver {
     /// A resolver with an empty cache, which validates nothing until [`Resolver::validate_by`] is called.
     pub fn new(dns: &Dns, trust: &Trust, metrics: Arc<Metrics>) -> Self {
         let upstreams = Upstreams::new(&dns.upstream, trust, Arc::clone(&metrics));
+        let cache = Arc::new(ArcSwap::from_pointee(cache::Cache::new(dns.cache)));
+        let (failures, epoch) = (Arc::default(), Arc::default());
+        let direct = Direct::new(
+            Arc::clone(&cache),
+            Arc::clone(&failures),
+            Arc::clone(&epoch),
+            Arc::clone(&metrics),
+        );
         Self {
             upstreams: Arc::new(ArcSwap::from_pointee(upstreams)),
             validator: Arc::default(),
-            cache: Arc::new(ArcSwap::from_pointee(cache::Cache::new(dns.cache))),
-            failures: Arc::default(),
+            cache,
+            failures,
             flights: Arc::new(Flights::new(MAX_FLIGHTS)),
+            direct: Arc::new(direct),
             prefetches: Arc::new(Semaphore::new(MAX_PREFETCHES)),
-            epoch: Arc::default(),
+            epoch,
             metrics,
         }
     }
@@ -237,6 +251,7 @@ impl Resolver {
     pub fn forget(&self, matches: impl Fn(&Name) -> bool) -> usize {
         self.epoch.fetch_add(1, Ordering::Release);
         self.flights.forget();
+        self.direct.forget();
         if let Some(validator) = self.validator.load().as_deref() {
             validator.forget(&matches);
         }
@@ -320,6 +335,13 @@ impl Resolver {
 
     /// Asks upstream, with whoever asks the same just now.
     async fn ask(&self, question: &Question) -> Result<Answer, ResolveError> {
+        if let Some(told) = self.direct.join(question) {
+            // Whatever is told, what was said is in the cache, or with the servers for who goes on.
+            let _told: Result<(), RecvError> = told.await;
+            if let Some(answer) = self.cache.load().get(question, now()) {
+                return Ok(answer);
+            }
+        }
         let start = || self.exchange(question.clone(), Known::Nothing);
         match self.flights.join(question, start).await {
             Ok(outcome) => outcome.map(Arc::unwrap_or_clone),

@@ -87,6 +87,24 @@ impl<'a> Finished<'a> {
         })
     }
 
+    /// How a message is divided that was put together by its octets: its question's length, where its OPT record begins and
+    /// where it ends; the places of its TTLs are to follow.
+    pub fn parts(question: usize, opt: usize, end: usize, capped: u16) -> Option<Parts> {
+        Some(Parts {
+            question: u16::try_from(question).ok()?,
+            opt: u16::try_from(opt).ok()?,
+            end: u16::try_from(end).ok()?,
+            capped,
+        })
+    }
+
+    /// Where its TTLs stand.
+    pub fn ttl_places(&self) -> impl Iterator<Item = usize> + use<'a> {
+        let (aging, capped) = self.places();
+        let places = aging.iter().chain(capped);
+        places.map(|place| usize::from(u16::from_be_bytes(*place)))
+    }
+
     /// Its question, in lower case: name, type and class.
     pub fn question(&self) -> &'a [u8] {
         let end = HEADER + usize::from(self.parts.question);

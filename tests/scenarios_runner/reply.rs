@@ -38,6 +38,25 @@ pub(crate) fn blank(question: &Message, rcode: ResponseCode) -> Message {
     reply
 }
 
+/// As servers write it: records point to the name in the question, whatever its case.
+fn octets(mut reply: Message) -> Option<Vec<u8>> {
+    const HEADER: usize = 12;
+    let spelt = reply.to_vec().ok()?;
+    let length = match reply.queries.as_mut_slice() {
+        [query] => {
+            query.name = query.name.to_lowercase();
+            query.name.len()
+        }
+        _ => return Some(spelt),
+    };
+    let mut octets = reply.to_vec().ok()?;
+    let question = HEADER..HEADER + length;
+    octets
+        .get_mut(question.clone())?
+        .copy_from_slice(spelt.get(question)?);
+    Some(octets)
+}
+
 /// The packet; nothing but TC where it is too long for UDP.
 pub(crate) fn encode(mut reply: Message, question: &Message, tcp: bool) -> Option<Vec<u8>> {
     let limit = question
@@ -45,18 +64,18 @@ pub(crate) fn encode(mut reply: Message, question: &Message, tcp: bool) -> Optio
         .as_ref()
         .map_or(512, Edns::max_payload)
         .max(512);
-    let packet = reply.to_vec().ok()?;
+    let packet = octets(reply.clone())?;
     if tcp {
         // TC is a word of UDP.
         reply.metadata.truncation = false;
-        return reply.to_vec().ok();
+        return octets(reply);
     }
     if packet.len() > usize::from(limit) {
         reply.answers.clear();
         reply.authorities.clear();
         reply.additionals.clear();
         reply.metadata.truncation = true;
-        return reply.to_vec().ok();
+        return octets(reply);
     }
     Some(packet)
 }

@@ -338,15 +338,34 @@ fn message(question: &Message, reply: &Reply, tcp: bool) -> Option<Vec<u8>> {
         .as_ref()
         .map_or(512, Edns::max_payload)
         .max(512);
-    let bytes = message.to_vec().ok()?;
+    let bytes = octets(message.clone())?;
     if !tcp && (reply.truncated || bytes.len() > usize::from(limit)) {
         message.answers.clear();
         message.authorities.clear();
         message.additionals.clear();
         message.metadata.truncation = true;
-        return message.to_vec().ok();
+        return octets(message);
     }
     Some(bytes)
+}
+
+/// As servers write it: records point to the name in the question, whatever its case.
+fn octets(mut reply: Message) -> Option<Vec<u8>> {
+    const HEADER: usize = 12;
+    let spelt = reply.to_vec().ok()?;
+    let length = match reply.queries.as_mut_slice() {
+        [query] => {
+            query.name = query.name.to_lowercase();
+            query.name.len()
+        }
+        _ => return Some(spelt),
+    };
+    let mut octets = reply.to_vec().ok()?;
+    let question = HEADER..HEADER + length;
+    octets
+        .get_mut(question.clone())?
+        .copy_from_slice(spelt.get(question)?);
+    Some(octets)
 }
 
 pub(super) fn bind() -> (UdpSocket, TcpListener) {

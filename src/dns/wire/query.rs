@@ -53,6 +53,16 @@ impl<'p> Plain<'p> {
         self.edns
     }
 
+    /// Name, type and class, in the client's own spelling.
+    pub(in crate::dns) fn question(&self) -> &'p [u8] {
+        self.question
+    }
+
+    /// Whether it asks for signatures, or for what does not hold.
+    pub(in crate::dns) fn wants_more(&self) -> bool {
+        self.dnssec_ok() || self.checking_disabled
+    }
+
     /// Its type.
     pub(in crate::dns) fn record_type(&self) -> u16 {
         match *self.question {

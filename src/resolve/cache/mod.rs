@@ -33,6 +33,7 @@ use self::entry::{Entry, milliseconds, pack};
 pub(super) use self::failures::{Failures, Remembered};
 pub use self::key::Key;
 use self::shard::{Change, Shard, Time};
+use super::direct::Simple;
 use super::wire::{Age, Finished, Parts};
 use super::{Answer, Life, Question};
 use crate::config::Cache as Bounds;
@@ -259,6 +260,70 @@ impl Cache {
             refreshed: false,
         };
         self.put(&key, entry, now)
+    }
+
+    /// Whether something is known of a question, so that nobody need be asked, or has to be told something stale.
+    pub fn knows(
+        &self,
+        question: &Question,
+        key: &Key,
+        least: impl FnOnce() -> usize,
+        now: Instant,
+    ) -> bool {
+        let time = self.time(now);
+        let held = self.shard(key).is_some_and(|(mut shard, hash)| {
+            shard
+                .truth(hash, key)
+                .is_some_and(|entry| !time.is_over(entry))
+        });
+        held || self.denial(question, least, now).is_some()
+    }
+
+    /// Keeps an answer that was read in place, as long as it says; otherwise as [`Cache::insert`].
+    pub(super) fn insert_simple(&self, key: &Key, simple: &Simple, now: Instant) -> usize {
+        if simple.left == 0 {
+            self.change(key, |shard, hash| shard.remove(hash, key));
+            return 0;
+        }
+        let entry = Entry {
+            bytes: simple.message.as_slice().into(),
+            parts: simple.parts,
+            stored: self.time(now).now,
+            audience: 0,
+            told: 0,
+            notes: 0,
+            left: simple.left.min(u32::MAX - 1),
+            bits: key.bits(),
+            truth: true,
+            denies: simple.denied && simple.aliases == 0 && simple.end.len() > 1,
+            asked_again: false,
+            refreshed: false,
+        };
+        self.put(key, entry, now)
+    }
+
+    /// How long an answer holds that was just put in for so many seconds.
+    pub fn life_of(&self, seconds: u32) -> Life {
+        let left = Duration::from_secs(seconds.into());
+        Life {
+            told: Duration::from_millis(Time::refresh_after(seconds, self.bounds.prefetch)),
+            left,
+        }
+    }
+
+    /// Lets an audience be told the truth as it is: what was just put in for this question.
+    pub fn pass(&self, key: &Key, audience: Audience, notes: u8) {
+        let prefetch = self.bounds.prefetch;
+        self.change(key, |shard, hash| {
+            let Some(truth) = shard.truth(hash, key) else {
+                return Change::default();
+            };
+            let told = Time::refresh(truth, prefetch).saturating_sub(truth.stored);
+            truth.told = u32::try_from(told).unwrap_or(u32::MAX);
+            truth.audience = audience;
+            truth.notes = notes;
+            shard.remove_made(hash, key, audience)
+        });
     }
 
     /// Tells an audience the answer to a question, where there is one that holds: by what `tell` makes of it, its age and

@@ -276,11 +276,18 @@ impl Time {
 
     /// When a truth is to be asked for again: at its end, or with `prefetch` before it.
     pub(super) fn refresh(entry: &Entry, prefetch: bool) -> u64 {
-        let life = u64::from(entry.left) * 1000;
+        entry
+            .stored
+            .saturating_add(Self::refresh_after(entry.left, prefetch))
+    }
+
+    /// Likewise, counted from when it was put in for so many seconds.
+    pub(super) fn refresh_after(left: u32, prefetch: bool) -> u64 {
+        let life = u64::from(left) * 1000;
         if prefetch && life >= super::entry::milliseconds(PREFETCH_LEAST) {
-            entry.stored + life - life / u64::from(PREFETCH_PART)
+            life - life / u64::from(PREFETCH_PART)
         } else {
-            entry.expires()
+            life
         }
     }
 }

@@ -29,10 +29,13 @@ use tracing::{error, info};
 
 use self::link::{Connection, Link};
 use self::message::Query;
-use self::random::{NoRandomness, Random};
+use self::random::NoRandomness;
+pub(super) use self::random::Random;
 pub use self::tls::{Trust, TrustError};
 use self::udp::Reply;
 use super::answer::{extended_errors, is_endless, read, refers};
+use super::direct::{Lines, Said};
+use super::upstreams::Given;
 use super::{Answer, ExtendedError, Question};
 use crate::config::{Server, Transport, Upstream};
 
@@ -42,6 +45,11 @@ const MAX_REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_QUERIES: usize = 768;
 /// How long a server that does not keep the case of names is asked over TCP at once.
 const CASE_MEMORY: Duration = Duration::from_secs(600);
+
+/// After how long an unanswered UDP query is repeated, where a server has this time for everything.
+pub(super) fn repeat_interval(timeout: Duration) -> Duration {
+    (timeout / 3).min(MAX_REPEAT_INTERVAL)
+}
 
 /// Why a server gave no answer that is of use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +91,8 @@ pub(super) struct Client {
     permits: Semaphore,
     random: Random,
     link: Link,
+    /// For questions that nobody waits for in a task.
+    lines: Lines,
     /// Until when the server counts as one that does not keep the case of names over UDP.
     case_lost: Mutex<Option<Instant>>,
 }
@@ -91,6 +101,8 @@ pub(super) struct Client {
 #[derive(Default)]
 struct Progress {
     begun: bool,
+    /// What the server has said over UDP already.
+    said: Option<Said>,
     /// Why what UDP brought was not enough.
     heard: Option<&'static str>,
     /// What UDP brought could not be read; it may have been forged, so it was not the end.
@@ -119,8 +131,16 @@ impl Client {
             permits: Semaphore::new(MAX_QUERIES),
             random,
             link: Link::new(server, tls.and_then(Result::ok), random),
+            lines: Lines::new(server.address, config.case_randomization),
             case_lost: Mutex::new(None),
         }
+    }
+
+    /// Its sockets for questions that nobody waits for in a task; `None` where it is not asked so now.
+    pub(super) fn lines(&self) -> Option<&Lines> {
+        let plain = self.server.transport == Transport::Udp
+            && !(self.case_randomization && self.case_is_lost());
+        plain.then_some(&self.lines)
     }
 
     /// Where the server is.
@@ -128,14 +148,26 @@ impl Client {
         self.server.address
     }
 
-    /// Asks it, within the time it has for everything, the connection included.
+    /// Asks it, within the time it has for everything, the connection included. Where it has been asked already over UDP,
+    /// `given` is what came of that, and when it was.
     ///
     /// # Errors
     ///
     /// [`AskError`] unless it answered NOERROR or NXDOMAIN.
-    pub(super) async fn ask(&self, question: &Question) -> Result<Answer, AskError> {
-        let mut progress = Progress::default();
-        let outcome = timeout(self.timeout, self.exchange(question, &mut progress)).await;
+    pub(super) async fn ask(
+        &self,
+        question: &Question,
+        given: Option<Given>,
+    ) -> Result<Answer, AskError> {
+        let passed = given.as_ref().map_or(Duration::ZERO, |given| {
+            now().into_std().saturating_duration_since(given.asked)
+        });
+        let mut progress = Progress {
+            said: given.and_then(|given| given.said),
+            ..Progress::default()
+        };
+        let left = self.timeout.saturating_sub(passed);
+        let outcome = timeout(left, self.exchange(question, &mut progress)).await;
         let error = match outcome {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => error,
@@ -199,10 +231,18 @@ impl Client {
             let manner = udp::Manner {
                 server: self.server.address,
                 disguise: self.case_randomization,
-                repeat: (self.timeout / 3).min(MAX_REPEAT_INTERVAL),
+                repeat: repeat_interval(self.timeout),
             };
             let query = query(Transport::Udp)?;
-            match udp::exchange(&manner, &query, self.random, &progress.garbled).await? {
+            let given = progress
+                .said
+                .take()
+                .and_then(|said| udp::given(said, &progress.garbled));
+            let reply = match given {
+                Some(reply) => reply,
+                None => udp::exchange(&manner, &query, self.random, &progress.garbled).await?,
+            };
+            match reply {
                 Reply::Answer(message) => return Ok(*message),
                 Reply::Truncated => progress.heard = Some("truncated over UDP"),
                 Reply::OtherCase => {

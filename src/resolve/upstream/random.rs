@@ -5,11 +5,11 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 /// The kernel's generator.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Random;
+pub(in crate::resolve) struct Random;
 
 /// The generator failed, which on Linux it does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NoRandomness;
+pub(in crate::resolve) struct NoRandomness;
 
 impl Random {
     /// An ID for a query.
@@ -21,6 +21,16 @@ impl Random {
         let mut octets = [0; 2];
         fill(&mut octets)?;
         Ok(u16::from_be_bytes(octets))
+    }
+
+    /// Fills this.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`].
+    pub(in crate::resolve) fn fill(self, octets: &mut [u8]) -> Result<(), NoRandomness> {
+        // A signal cuts short what is longer than 256 octets.
+        octets.chunks_mut(256).try_for_each(fill)
     }
 
     /// So many octets; as many as a name has are never cut short.

@@ -18,6 +18,7 @@ use tokio::net::UdpSocket;
 use tokio::time::sleep;
 use tracing::debug;
 
+use super::super::direct::Said;
 use super::super::read::read_message;
 use super::message::{Query, Verdict, judge};
 use super::random::Random;
@@ -73,6 +74,21 @@ pub(super) async fn exchange(
             reply = first(&mut sent) => return reply,
             () = sleep(manner.repeat), if sent.len() < MAX_SENDS => {}
         }
+    }
+}
+
+/// What a server has said already, as if it had been asked here; `None` where that cannot be read.
+pub(super) fn given(said: Said, garbled: &Mutex<Option<String>>) -> Option<Reply> {
+    match said {
+        Said::Truncated => Some(Reply::Truncated),
+        Said::OtherCase => Some(Reply::OtherCase),
+        Said::Message(bytes) => match read_message(&bytes) {
+            Ok(message) => Some(Reply::Answer(Box::new(message))),
+            Err(error) => {
+                note(garbled, error.to_string());
+                None
+            }
+        },
     }
 }
 

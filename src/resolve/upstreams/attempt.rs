@@ -9,16 +9,17 @@ use tracing::{debug, info, warn};
 
 use super::super::upstream::AskError;
 use super::super::{Answer, Question, now};
-use super::servers::Servers;
+use super::servers::{Given, Servers};
 use crate::telemetry::UpstreamLabels;
 
-/// Asks the server at `index`.
+/// Asks the server at `index`; `given` is what has come of it already, where it has been asked.
 pub(super) async fn attempt(
     servers: Arc<Servers>,
     index: usize,
     question: Question,
+    given: Option<Given>,
 ) -> (usize, Result<Answer, AskError>) {
-    let outcome = ask(&servers, index, &question).await;
+    let outcome = ask(&servers, index, &question, given).await;
     let label = match &outcome {
         Ok(_) => "answered",
         Err(AskError::Failed { rcode, .. }) => match u16::from(*rcode) {
@@ -42,6 +43,7 @@ async fn ask(
     servers: &Arc<Servers>,
     index: usize,
     question: &Question,
+    given: Option<Given>,
 ) -> Result<Answer, AskError> {
     // Counted with those that nobody waits for any more: else a silent server could gather any number of them.
     let Some(member) = servers.members.get(index) else {
@@ -49,9 +51,15 @@ async fn ask(
     };
     let room = member.room.try_acquire().ok();
     let _room = room.ok_or(AskError::Overload)?;
-    let asked = now();
-    servers.health().begun(index, asked);
-    let mut answer = std::pin::pin!(member.client.ask(question));
+    let asked = match &given {
+        Some(given) => given.asked,
+        None => {
+            let asked = now();
+            servers.health().begun(index, asked);
+            asked
+        }
+    };
+    let mut answer = std::pin::pin!(member.client.ask(question, given));
     let outcome = tokio::select! {
         biased;
         outcome = &mut answer => outcome,
@@ -75,17 +83,7 @@ fn judge(servers: &Arc<Servers>, index: usize, asked: Instant, outcome: &Result<
     let ended = now();
     match outcome {
         Err(AskError::Overload) => {}
-        Ok(_) => {
-            let taken: Duration = ended.saturating_duration_since(asked);
-            servers
-                .metrics
-                .upstream_seconds
-                .observe(taken.as_secs_f64());
-            let is_back = servers.health().answered(index, asked, ended);
-            if is_back {
-                up(servers, index);
-            }
-        }
+        Ok(_) => answered(servers, index, asked, ended),
         Err(AskError::Failed { .. } | AskError::Malformed(_)) => {
             let is_back = servers.health().failed(index, ended);
             if is_back {
@@ -101,8 +99,21 @@ fn judge(servers: &Arc<Servers>, index: usize, asked: Instant, outcome: &Result<
     }
 }
 
+/// A server has given a good answer.
+pub(super) fn answered(servers: &Servers, index: usize, asked: Instant, ended: Instant) {
+    let taken: Duration = ended.saturating_duration_since(asked);
+    servers
+        .metrics
+        .upstream_seconds
+        .observe(taken.as_secs_f64());
+    let is_back = servers.health().answered(index, asked, ended);
+    if is_back {
+        up(servers, index);
+    }
+}
+
 /// A server that was down answers.
-pub(super) fn up(servers: &Arc<Servers>, index: usize) {
+pub(super) fn up(servers: &Servers, index: usize) {
     servers.metrics.upstreams_down.dec();
     if let Some(member) = servers.members.get(index) {
         info!(server = %member.client.address(), "upstream up");

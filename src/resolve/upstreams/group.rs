@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use hickory_proto::rr::Name;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::upstream::{AskError, Trust};
+use super::super::upstream::{AskError, Trust, repeat_interval};
 use super::super::{Answer, Question, ResolveError, now};
 use super::attempt::attempt;
 use super::failures::Failures;
@@ -102,6 +102,29 @@ impl Group {
         self.ask_as(question, schedule).await
     }
 
+    /// The one server that a question is put to first, where it is to be asked over UDP; and how long it has before something
+    /// else is to happen.
+    pub(super) fn plain(&self, now: std::time::Instant) -> Option<(Arc<Servers>, usize, Duration)> {
+        let Upstream {
+            strategy, timeout, ..
+        } = self.servers.config;
+        let health = self.servers.health();
+        let repeat = repeat_interval(timeout);
+        let (index, patience) = if health.len() == 1 {
+            (!health.is_down(0)).then_some((0, repeat))?
+        } else {
+            let mut schedule = Schedule::new(strategy, &health, timeout, now);
+            let [index] = *schedule.start(now) else {
+                return None;
+            };
+            let next = schedule.next().map_or(repeat, |next| next - now);
+            (!health.is_down(index)).then_some((index, next.min(repeat)))?
+        };
+        drop(health);
+        self.servers.lines(index)?;
+        Some((Arc::clone(&self.servers), index, patience))
+    }
+
     /// Likewise, of one of those that are up.
     ///
     /// # Errors
@@ -124,13 +147,18 @@ impl Group {
         question: &Question,
         mut schedule: Schedule,
     ) -> Result<Answer, ResolveError> {
-        let mut over = pin!(sleep(self.servers.config.timeout + GRACE));
+        // It may have been asked already.
+        let mut given = self.servers.take_given(question);
+        let begun = given.as_ref().map_or_else(now, |given| given.asked);
+        let end = begun + self.servers.config.timeout + GRACE;
+        let mut over = pin!(sleep_until(Instant::from_std(end)));
         let mut asked = JoinSet::new();
         let mut failures = Failures::default();
         loop {
             for index in schedule.start(now()) {
                 let servers = Arc::clone(&self.servers);
-                asked.spawn(attempt(servers, index, question.clone()));
+                let given = given.take_if(|given| given.index == index);
+                asked.spawn(attempt(servers, index, question.clone(), given));
             }
             if schedule.is_over() {
                 asked.detach_all();

@@ -18,10 +18,12 @@ mod tests;
 mod zones;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hickory_proto::rr::Name;
 
 use self::group::Group;
+pub(super) use self::servers::{Given, Servers};
 pub use self::status::{Counts, ServerState, ServerStatus};
 use self::zones::Domains;
 use super::upstream::Trust;
@@ -136,6 +138,16 @@ impl Upstreams {
         nth: usize,
     ) -> Result<Answer, ResolveError> {
         self.group(question).ask_one(question, nth).await
+    }
+
+    /// The one server that a question is put to first, where it is to be asked over UDP; and how long it has before something
+    /// else is to happen.
+    pub(super) fn plain(
+        &self,
+        question: &Question,
+        now: Instant,
+    ) -> Option<(Arc<Servers>, usize, Duration)> {
+        self.group(question).plain(now)
     }
 
     /// How many servers for this question are up, as far as is known now.

@@ -56,7 +56,7 @@ async fn probe(servers: Arc<Servers>, index: usize) {
     };
     let outcome = member
         .client
-        .ask(&question(servers.domain.as_ref()))
+        .ask(&question(servers.domain.as_ref()), None)
         .await
         .map(drop);
     servers.metrics.upstream_probes.inc();

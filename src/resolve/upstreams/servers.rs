@@ -1,25 +1,31 @@
 //! What the attempts and the prober of one group share: the clients, their health, the settings.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Instant;
 
 use hickory_proto::rr::Name;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::super::coalesce::MAX_FLIGHTS;
+use super::super::direct::{Lines, Said};
 use super::super::upstream::{Client, Trust};
+use super::super::{Question, now};
 use super::health::Health;
-use super::probe;
+use super::{attempt, probe};
 use crate::config::Upstream;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, UpstreamLabels};
 
 /// Attempts at one server at a time, those included whose question has its answer from another: as many as there can be
 /// questions.
 const MAX_ATTEMPTS: usize = MAX_FLIGHTS;
+/// Questions that somebody is about to go on with.
+const MAX_GIVEN: usize = 4096;
 
 /// The servers of one group.
 #[derive(Debug)]
-pub(super) struct Servers {
+pub(in crate::resolve) struct Servers {
     /// The domain that they are asked about; `None`: everything else.
     pub(super) domain: Option<Name>,
     /// The servers and how they are asked; zones are none of their business.
@@ -31,8 +37,20 @@ pub(super) struct Servers {
     /// Something has changed that the prober should know.
     pub(super) news: Notify,
     health: Mutex<Health>,
+    given: Mutex<HashMap<Question, Given>>,
     prober: Once,
     stop: CancellationToken,
+}
+
+/// What has come of a question that a server was asked already, for who goes on with it.
+#[derive(Debug)]
+pub(in crate::resolve) struct Given {
+    /// Which server.
+    pub(in crate::resolve) index: usize,
+    /// When it was asked.
+    pub(in crate::resolve) asked: Instant,
+    /// What it said; `None`: nothing yet.
+    pub(in crate::resolve) said: Option<Said>,
 }
 
 /// One server.
@@ -59,6 +77,7 @@ impl Servers {
         Self {
             members: members.collect(),
             health: Mutex::new(Health::new(config.servers.len())),
+            given: Mutex::default(),
             domain,
             trust: trust.clone(),
             config,
@@ -72,6 +91,51 @@ impl Servers {
     /// What is known of them; not to be held for long.
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sockets of a server for questions that nobody waits for in a task; `None` where it is not asked so now.
+    pub(in crate::resolve) fn lines(&self, index: usize) -> Option<&Lines> {
+        self.members.get(index)?.client.lines()
+    }
+
+    /// A server is asked without an attempt.
+    pub(in crate::resolve) fn begun(&self, index: usize, now: Instant) {
+        self.health().begun(index, now);
+    }
+
+    /// It has given a good answer.
+    pub(in crate::resolve) fn answered(&self, index: usize, asked: Instant) {
+        let outcome = "answered";
+        let queries = &self.metrics.upstream_queries;
+        queries.get_or_create(&UpstreamLabels { outcome }).inc();
+        attempt::answered(self, index, asked, now());
+    }
+
+    /// Leaves to the next who asks this what has come of it already. Where nobody takes it, it is only asked again.
+    pub(in crate::resolve) fn give(&self, question: &Question, given: Given) {
+        let mut table = self.table_of_given();
+        if table.len() < MAX_GIVEN {
+            table.insert(question.clone(), given);
+        }
+    }
+
+    /// Takes what was left of a question; what is older than a question may be is of no use.
+    pub(super) fn take_given(&self, question: &Question) -> Option<Given> {
+        let mut table = self.table_of_given();
+        if table.is_empty() {
+            return None;
+        }
+        let given = table.remove(question);
+        if table.len() >= MAX_GIVEN {
+            table.clear();
+        }
+        drop(table);
+        let timeout = self.config.timeout;
+        given.filter(|given| now().saturating_duration_since(given.asked) < timeout)
+    }
+
+    fn table_of_given(&self) -> MutexGuard<'_, HashMap<Question, Given>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the prober that there is something to do; it begins when it is told for the first time.

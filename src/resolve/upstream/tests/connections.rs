@@ -150,7 +150,7 @@ async fn encrypted_queries_are_padded_and_their_ad_is_believed() {
     for transport in ENCRYPTED {
         let streams = encrypted(&authority, transport, script).await;
         let client = trusting(&authority, &server(transport, streams.address));
-        let answer = client.ask(&question("a.example.")).await.unwrap();
+        let answer = client.ask(&question("a.example."), None).await.unwrap();
         assert!(answer.authentic, "{transport:?}");
     }
     let streams = Streams::serve(listener().await, None, |seen| {
@@ -159,7 +159,7 @@ async fn encrypted_queries_are_padded_and_their_ad_is_believed() {
         Step::Answer(message)
     });
     let client = client(Transport::Tcp, streams.address, TIMEOUT);
-    let answer = client.ask(&question("a.example.")).await.unwrap();
+    let answer = client.ask(&question("a.example."), None).await.unwrap();
     assert!(!answer.authentic);
 }
 

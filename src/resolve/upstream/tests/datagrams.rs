@@ -79,7 +79,7 @@ async fn each_query_has_its_own_port_id_and_mix_of_cases() {
         seen
     });
     for _ in 0..20 {
-        let answer = client.ask(&question(name)).await.unwrap();
+        let answer = client.ask(&question(name), None).await.unwrap();
         assert!(!answer.authentic);
     }
     let seen = serving.await.unwrap();
@@ -107,7 +107,7 @@ async fn a_port_that_nobody_listens_on_is_noticed_at_once() {
     let address = socket.local_addr().unwrap();
     drop(socket);
     let client = client(Transport::Udp, address, Duration::from_secs(3600));
-    let error = client.ask(&question("a.example.")).await;
+    let error = client.ask(&question("a.example."), None).await;
     assert_eq!(
         error,
         Err(AskError::Network(format!(

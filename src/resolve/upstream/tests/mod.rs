@@ -64,7 +64,7 @@ fn answer(query: &Message, last: u8) -> Message {
 
 /// The last octet of the only address.
 async fn asked(client: &Client, name: &str) -> Result<u8, AskError> {
-    let answer = client.ask(&question(name)).await?;
+    let answer = client.ask(&question(name), None).await?;
     assert_eq!(answer.answers.len(), 1);
     match answer.answers[0].data {
         RData::A(address) => Ok(address.0.octets()[3]),
@@ -96,7 +96,7 @@ async fn a_query_beyond_the_bound_is_our_fault_and_not_the_servers() {
     let client = client(Transport::Udp, address, Duration::from_secs(2));
     assert_eq!(client.permits.forget_permits(MAX_QUERIES), MAX_QUERIES);
     assert_eq!(
-        client.ask(&question("a.example.")).await,
+        client.ask(&question("a.example."), None).await,
         Err(AskError::Overload)
     );
 }

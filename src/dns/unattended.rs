@@ -1,0 +1,326 @@
+//! Questions that nobody waits for in a task: asked upstream by the thread that read them, answered by the task that reads
+//! what upstream says (`resolve::Asker`). Only where it is certain before that the answer is told as it is, or as AAAA
+//! withheld; whatever turns out otherwise goes the long way. What is told is what `pipeline` and `shape` would tell, which a
+//! test and a fuzz target compare. Begun by `udp`.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::fast::{Fast, Moment, Told};
+use super::handler::{Transport, View};
+use super::in_flight::Place;
+use super::policy::{Needs, needs};
+use super::truth::Truth;
+use super::udp::{self, Listener};
+use super::wire::{self, Plain};
+use super::{pipeline, shape};
+use crate::config::Aaaa;
+use crate::net;
+use crate::resolve::cache::{Audience, Made};
+use crate::resolve::wire::{Age, Finished};
+use crate::resolve::{Asker, Life, Question, Simple};
+use crate::steer::When;
+
+/// A query that goes the long way.
+#[derive(Debug)]
+pub(super) struct LongWay {
+    /// Its place among the queries in flight.
+    pub(super) place: Place,
+    /// The client's rate has been asked for it already.
+    pub(super) granted: bool,
+}
+
+/// One that waits.
+struct Waiting<T: Truth> {
+    listener: Arc<Listener<T>>,
+    /// Who stops waits for it.
+    _open: TaskTrackerToken,
+    view: Arc<View<T>>,
+    source: SocketAddr,
+    packet: Box<[u8]>,
+    place: Place,
+    name: Name,
+    record_type: RecordType,
+    when: When,
+    audience: Audience,
+    moment: Moment,
+}
+
+impl<T: Truth> Fast<'_, T> {
+    /// Begins to ask for the answer to a query; given back where it has to go the long way.
+    pub(super) fn begin(
+        &mut self,
+        listener: &Arc<Listener<T>>,
+        packet: &[u8],
+        source: SocketAddr,
+        place: Place,
+    ) -> Result<(), LongWay> {
+        let client = net::ClientAddr::new(source).ip();
+        let Some((query, name, when, audience)) = self.foresee(packet, client) else {
+            return Err(LongWay {
+                place,
+                granted: false,
+            });
+        };
+        if !listener.handler.grants(self.view(), client) {
+            return Err(LongWay {
+                place,
+                granted: false,
+            });
+        }
+        let record_type = RecordType::from(query.record_type());
+        let question = Question {
+            name: name.clone(),
+            record_type,
+            dnssec_ok: false,
+            checking_disabled: false,
+        };
+        let (view, moment) = (self.view_arc(), self.moment());
+        let mut place = Some(place);
+        let asker = || -> Option<Box<dyn Asker>> {
+            Some(Box::new(Waiting {
+                listener: Arc::clone(listener),
+                _open: listener.open.token(),
+                view: Arc::clone(&view),
+                source,
+                packet: packet.into(),
+                place: place.take()?,
+                name,
+                record_type,
+                when,
+                audience,
+                moment,
+            }))
+        };
+        let key = query.key();
+        let resolver = Arc::clone(&view.resolver);
+        resolver.begin(&question, &key, query.question(), self.begun(), asker);
+        match place {
+            Some(place) => Err(LongWay {
+                place,
+                granted: true,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// What can be said before of a query whose answer will be told as it is, or as AAAA withheld.
+    fn foresee<'p>(
+        &mut self,
+        packet: &'p [u8],
+        client: IpAddr,
+    ) -> Option<(Plain<'p>, Name, When, Audience)> {
+        let query = Plain::read(packet)?;
+        let record_type = RecordType::from(query.record_type());
+        let known = matches!(
+            record_type,
+            RecordType::A | RecordType::AAAA | RecordType::HTTPS
+        );
+        if !known || query.wants_more() {
+            return None;
+        }
+        let audience = self.audience(client)?;
+        let mut name = Name::read(&mut BinDecoder::new(query.question())).ok()?;
+        name.set_fqdn(true);
+        let view = self.view();
+        let local = pipeline::special_here(view, &name, record_type).is_some()
+            || view.local.owns(&name, record_type);
+        if local {
+            return None;
+        }
+        let when = view.steering.when(client, &name);
+        let plain = match record_type {
+            RecordType::AAAA => view.steering.aaaa(client, &name) == Aaaa::Withhold,
+            _ => matches!(
+                needs(record_type, when),
+                Needs::Nothing | Needs::Ipv4ThenIpv6
+            ),
+        };
+        plain.then_some((query, name, when, audience))
+    }
+}
+
+impl<T: Truth> Asker for Waiting<T> {
+    fn told(self: Box<Self>, simple: Option<&Simple>) -> Option<fn()> {
+        let mut answer = Vec::new();
+        let told = simple.and_then(|simple| self.tell(simple, &mut answer));
+        let Some(told) = told else {
+            let Self {
+                listener,
+                source,
+                packet,
+                place,
+                ..
+            } = *self;
+            let way = LongWay {
+                place,
+                granted: true,
+            };
+            let open = listener.open.clone();
+            open.spawn(udp::answer(listener, way, packet.into(), source));
+            return None;
+        };
+        let handler = &self.listener.handler;
+        handler.count_queries(self.record_type, Transport::Udp, 1);
+        let rcode = match told.denied {
+            true => ResponseCode::NXDomain,
+            false => ResponseCode::NoError,
+        };
+        handler.count_answers(rcode, 1);
+        if told.withheld {
+            handler.metrics().dns_withheld.inc();
+        }
+        OUTBOX.with_borrow_mut(|outbox| outbox.add(&self.listener.socket, &answer, self.source));
+        Some(send)
+    }
+}
+
+impl<T: Truth> Waiting<T> {
+    /// Appends the answer, and keeps it for those who ask the same; `None` where it is not as foreseen.
+    fn tell(&self, simple: &Simple, out: &mut Vec<u8>) -> Option<Told> {
+        let query = Plain::read(&self.packet)?;
+        let passes = match self.record_type {
+            RecordType::A if simple.records == 0 => simple.denied || self.when != When::Ipv6Only,
+            RecordType::A => self.ipv4_passes(simple)?,
+            RecordType::AAAA => {
+                if self.is_inside(simple) {
+                    return None;
+                }
+                simple.records == 0
+            }
+            _ => simple.records == 0,
+        };
+        let told = Told {
+            denied: simple.denied,
+            withheld: !passes,
+            cached: true,
+            ..Told::default()
+        };
+        let limit = shape::limit(Transport::Udp, query.edns());
+        let cache = self.view.resolver.kept()?;
+        let kept = simple.left > 0 && self.view.is_still(self.moment);
+        let fresh = Age {
+            age: 0,
+            left: u32::MAX,
+        };
+        if passes {
+            wire::tell(simple.finished(), &query, fresh, limit, out)?;
+            if kept {
+                cache.pass(&query.key(), self.audience, told.into());
+            }
+            return Some(told);
+        }
+        if self.record_type != RecordType::AAAA {
+            return None;
+        }
+        let soa = self.view.apexes.soa(&self.view.resolver, simple.zone()?)?;
+        let (message, parts) = wire::withheld(simple, &soa.record)?;
+        wire::tell(Finished::new(&message, parts), &query, fresh, limit, out)?;
+        if kept {
+            let life = cache.life_of(simple.left).least(soa.life);
+            let made = Made {
+                message,
+                parts,
+                life: Some(life),
+                notes: told.into(),
+            };
+            cache.keep(&query.key(), self.audience, made, super::handler::now());
+        }
+        Some(told)
+    }
+
+    /// Whether these addresses are told; `None` where that needs a look at more.
+    fn ipv4_passes(&self, simple: &Simple) -> Option<bool> {
+        if self.is_inside(simple) {
+            return None;
+        }
+        // Where the name may be steered, an address has to be one.
+        let counts = self.when == When::Never
+            || addresses(simple).any(|address| self.view.reach.counts(self.when, address));
+        counts.then_some(true)
+    }
+
+    /// Whether there is an address that the name must not carry.
+    fn is_inside(&self, simple: &Simple) -> bool {
+        addresses(simple).any(|address| self.view.rebinding.refusal(&self.name, address).is_some())
+    }
+}
+
+fn addresses(simple: &Simple) -> impl Iterator<Item = IpAddr> {
+    simple.data().filter_map(|data| {
+        let v4 = <[u8; 4]>::try_from(data)
+            .map(Ipv4Addr::from)
+            .map(IpAddr::V4);
+        let v6 = <[u8; 16]>::try_from(data)
+            .map(Ipv6Addr::from)
+            .map(IpAddr::V6);
+        v4.or(v6).ok()
+    })
+}
+
+/// A zone's SOA for a negative answer.
+#[derive(Clone, Debug)]
+pub(super) struct Soa {
+    /// The record on the wire, not compressed.
+    pub(super) record: Arc<[u8]>,
+    /// How long it holds.
+    pub(super) life: Life,
+}
+
+thread_local! {
+    static OUTBOX: RefCell<Outbox> = RefCell::default();
+}
+
+/// Answers that are to be sent together.
+#[derive(Default)]
+struct Outbox {
+    /// For each socket.
+    boxes: Vec<Letters>,
+}
+
+/// Answers one after another, where each ends, and to whom it goes.
+struct Letters {
+    socket: Arc<UdpSocket>,
+    out: Vec<u8>,
+    answers: Vec<(usize, SocketAddr)>,
+}
+
+impl Outbox {
+    fn add(&mut self, socket: &Arc<UdpSocket>, answer: &[u8], client: SocketAddr) {
+        let same = |held: &&mut Letters| Arc::ptr_eq(&held.socket, socket);
+        let letters = match self.boxes.iter_mut().find(same) {
+            Some(letters) => letters,
+            None => {
+                let letters = Letters {
+                    socket: Arc::clone(socket),
+                    out: Vec::new(),
+                    answers: Vec::new(),
+                };
+                self.boxes.push(letters);
+                match self.boxes.last_mut() {
+                    Some(letters) => letters,
+                    None => return,
+                }
+            }
+        };
+        letters.out.extend_from_slice(answer);
+        letters.answers.push((letters.out.len(), client));
+    }
+}
+
+/// Sends what was told on this thread.
+fn send() {
+    let boxes = OUTBOX.with_borrow_mut(|outbox| std::mem::take(&mut outbox.boxes));
+    for letters in boxes {
+        let unsent = net::send(&letters.socket, &letters.out, &letters.answers);
+        if unsent > 0 {
+            tracing::debug!(unsent, "no room for answers");
+        }
+    }
+}

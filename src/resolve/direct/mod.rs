@@ -1,0 +1,351 @@
+//! Questions asked over plain UDP without a task for each: who waits is told by the task that reads the socket. Only what is
+//! as most things are goes this way: one server to begin with, up and asked over UDP, and an answer that
+//! can be read in place (`simple`). Whatever else comes, or does not come, is left to the long way
+//! ([`Resolver::lookup`]), which goes on with what the server said (`upstreams`), so that nothing is asked twice.
+//!
+//! `line` has the sockets. Called by [`Resolver`], for `dns`.
+
+mod line;
+mod simple;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use hashbrown::HashTable;
+use tokio::sync::oneshot;
+
+use self::line::Outcome;
+pub(super) use self::line::{Lines, Said};
+pub use self::simple::Simple;
+use super::cache::{Cache, Failures, Key, Remembered, UDP_PAYLOAD};
+use super::coalesce::MAX_FLIGHTS;
+use super::upstreams::{Given, Servers};
+use super::{Question, Resolver, count_entries, now};
+use crate::telemetry::Metrics;
+
+/// Who waits for an answer without a task.
+pub trait Asker: Send {
+    /// What the server said, or `None` where the long way has to be gone. What is to be done once for many is given back.
+    fn told(self: Box<Self>, simple: Option<&Simple>) -> Option<fn()>;
+}
+
+/// What is asked so at the moment.
+pub(super) struct Direct {
+    rows: Mutex<HashTable<Arc<Row>>>,
+    count: AtomicUsize,
+    hasher: RandomState,
+    cache: Arc<ArcSwap<Cache>>,
+    failures: Arc<Failures>,
+    epoch: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
+}
+
+/// One question that is asked, and who waits for the answer.
+pub(super) struct Row {
+    key: Key,
+    question: Question,
+    /// Name in lower case, type and class.
+    wire: Box<[u8]>,
+    direct: Arc<Direct>,
+    servers: Arc<Servers>,
+    index: usize,
+    asked: Instant,
+    until: Instant,
+    /// Flushes before it.
+    begun: u64,
+    askers: Mutex<Vec<Box<dyn Asker>>>,
+}
+
+/// Questions that are to be sent, together.
+#[derive(Debug, Default)]
+pub struct Begun(Vec<Arc<Row>>);
+
+impl Begun {
+    /// Sends them.
+    pub fn send(&mut self) {
+        let mut rest = std::mem::take(&mut self.0);
+        while let Some(first) = rest.first() {
+            let (servers, index) = (Arc::clone(&first.servers), first.index);
+            let same = |row: &Arc<Row>| Arc::ptr_eq(&row.servers, &servers) && row.index == index;
+            let (rows, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(same);
+            match servers.lines(index) {
+                Some(lines) => lines.send(&rows),
+                None => rows.iter().for_each(|row| row.told(Outcome::Lost)),
+            }
+            rest = others;
+        }
+        flush();
+    }
+}
+
+impl Direct {
+    pub(super) fn new(
+        cache: Arc<ArcSwap<Cache>>,
+        failures: Arc<Failures>,
+        epoch: Arc<AtomicU64>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            rows: Mutex::default(),
+            count: AtomicUsize::new(0),
+            hasher: RandomState::new(),
+            cache,
+            failures,
+            epoch,
+            metrics,
+        }
+    }
+
+    /// Lets nobody else wait for the answers to what is asked at the moment.
+    pub(super) fn forget(&self) {
+        let mut rows = self.rows();
+        rows.clear();
+        self.count.store(0, Ordering::Release);
+    }
+
+    /// Waits for what is told of a question that is asked at the moment; `None` where it is not.
+    pub(super) fn join(&self, question: &Question) -> Option<oneshot::Receiver<()>> {
+        let (teller, told) = oneshot::channel();
+        let asker = || -> Option<Box<dyn Asker>> { Some(Box::new(Task(teller))) };
+        self.add(&Key::of(question), asker).ok()?;
+        Some(told)
+    }
+
+    /// Adds somebody who waits for the answer to a question that is asked at the moment; given back where it is not.
+    fn add<F: FnOnce() -> Option<Box<dyn Asker>>>(&self, key: &Key, asker: F) -> Result<(), F> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return Err(asker);
+        }
+        let hash = self.hasher.hash_one(key);
+        let rows = self.rows();
+        match rows.find(hash, |row| row.key == *key) {
+            Some(row) => {
+                row.askers().extend(asker());
+                Ok(())
+            }
+            None => Err(asker),
+        }
+    }
+
+    fn insert(&self, row: &Arc<Row>) -> bool {
+        let hash = self.hasher.hash_one(&row.key);
+        let mut rows = self.rows();
+        if rows.len() >= MAX_FLIGHTS {
+            return false;
+        }
+        rows.insert_unique(hash, Arc::clone(row), |row| self.hasher.hash_one(&row.key));
+        self.count.store(rows.len(), Ordering::Release);
+        true
+    }
+
+    /// Takes a row out, and those who wait with it.
+    fn take(&self, row: &Row) -> Vec<Box<dyn Asker>> {
+        let hash = self.hasher.hash_one(&row.key);
+        let mut rows = self.rows();
+        // After a flush, the row of this question may be a younger one.
+        let own = |held: &Arc<Row>| std::ptr::eq(&raw const **held, row);
+        if let Ok(held) = rows.find_entry(hash, own) {
+            held.remove();
+        }
+        self.count.store(rows.len(), Ordering::Release);
+        std::mem::take(&mut *row.askers())
+    }
+
+    fn rows(&self) -> MutexGuard<'_, HashTable<Arc<Row>>> {
+        // Every change is complete before anything can panic.
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what was said, unless something was forgotten since it was asked for.
+    fn keep(&self, row: &Row, simple: &Simple) {
+        if self.epoch.load(Ordering::Acquire) != row.begun {
+            return;
+        }
+        self.failures.answered(&row.question);
+        let cache = self.cache.load();
+        let evicted = cache.insert_simple(&row.key, simple, now());
+        // A flush that began meanwhile may have passed by this place already.
+        if self.epoch.load(Ordering::Acquire) != row.begun {
+            cache.remove(&row.question);
+        }
+        let evicted = u64::try_from(evicted).unwrap_or(u64::MAX);
+        self.metrics.cache_evictions.inc_by(evicted);
+        count_entries(&self.metrics, &cache);
+    }
+}
+
+impl Row {
+    /// Name in lower case, type and class.
+    fn question(&self) -> &[u8] {
+        &self.wire
+    }
+
+    /// Until when the answer is waited for.
+    fn until(&self) -> Instant {
+        self.until
+    }
+
+    fn askers(&self) -> MutexGuard<'_, Vec<Box<dyn Asker>>> {
+        self.askers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells those who wait what has become of the question.
+    fn told(&self, outcome: Outcome<'_>) {
+        let mut said = None;
+        let simple = match outcome {
+            Outcome::Answer(reply) => {
+                let bounds = *self.direct.cache.load().bounds();
+                let simple = Simple::read(&self.wire, reply, &bounds);
+                if simple.is_none() {
+                    said = Some(Some(Said::Message(reply.to_vec())));
+                }
+                simple
+            }
+            Outcome::Said(what) => {
+                said = Some(Some(what));
+                None
+            }
+            Outcome::Silence => {
+                said = Some(None);
+                None
+            }
+            Outcome::Lost => None,
+        };
+        if let Some(simple) = &simple {
+            self.servers.answered(self.index, self.asked);
+            self.direct.keep(self, simple);
+        }
+        if let Some(said) = said {
+            self.servers.give(
+                &self.question,
+                Given {
+                    index: self.index,
+                    asked: self.asked,
+                    said,
+                },
+            );
+        }
+        for asker in self.direct.take(self) {
+            if let Some(flush) = asker.told(simple.as_ref()) {
+                remember(flush);
+            }
+        }
+    }
+}
+
+/// A task that waits.
+struct Task(oneshot::Sender<()>);
+
+impl Asker for Task {
+    fn told(self: Box<Self>, _simple: Option<&Simple>) -> Option<fn()> {
+        // It may have gone.
+        self.0.send(()).ok();
+        None
+    }
+}
+
+impl Resolver {
+    /// Begins to ask a question over UDP without a task, with whoever asks the same just now: `asker` will be told, after
+    /// [`Begun::send`]. False where the long way has to be gone.
+    pub fn begin(
+        &self,
+        question: &Question,
+        key: &Key,
+        wire: &[u8],
+        begun: &mut Begun,
+        asker: impl FnOnce() -> Option<Box<dyn Asker>>,
+    ) -> bool {
+        if self.validator.load().is_some() {
+            return false;
+        }
+        // What is flushed from here on is not kept.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let now = now();
+        let realm = || self.realm(&question.name);
+        if self.cache.load().knows(question, key, realm, now)
+            || !matches!(self.failures.of(question, now), Remembered::Nothing)
+            || self.flights.has(question)
+        {
+            return false;
+        }
+        let asker = match self.direct.add(key, asker) {
+            Ok(()) => {
+                self.metrics.cache_misses.inc();
+                return true;
+            }
+            Err(asker) => asker,
+        };
+        let Some((servers, index, patience)) = self.upstreams.load().plain(question, now) else {
+            return false;
+        };
+        let mut wire: Box<[u8]> = wire.into();
+        if let Some(name) = wire.len().checked_sub(super::wire::TYPE_AND_CLASS)
+            && let Some(name) = wire.get_mut(..name)
+        {
+            name.make_ascii_lowercase();
+        }
+        let row = Arc::new(Row {
+            key: key.clone(),
+            question: question.clone(),
+            wire,
+            direct: Arc::clone(&self.direct),
+            servers,
+            index,
+            asked: now,
+            until: now + patience.max(Duration::from_millis(1)),
+            begun: epoch,
+            askers: Mutex::new(asker().into_iter().collect()),
+        });
+        if !self.direct.insert(&row) {
+            for asker in self.direct.take(&row) {
+                asker.told(None);
+            }
+            return true;
+        }
+        row.servers.begun(index, now);
+        self.metrics.cache_misses.inc();
+        begun.0.push(row);
+        true
+    }
+}
+
+thread_local! {
+    /// What is to be done once for all that were told.
+    static OWED: RefCell<Vec<fn()>> = const { RefCell::new(Vec::new()) };
+}
+
+fn remember(flush: fn()) {
+    OWED.with_borrow_mut(|owed| {
+        if !owed.iter().any(|held| std::ptr::fn_addr_eq(*held, flush)) {
+            owed.push(flush);
+        }
+    });
+}
+
+/// Does what is to be done once for all that were told on this thread.
+fn flush() {
+    for flush in OWED.with_borrow_mut(std::mem::take) {
+        flush();
+    }
+}
+
+impl fmt::Debug for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Direct")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Row")
+            .field("question", &self.question)
+            .finish_non_exhaustive()
+    }
+}
