@@ -1,7 +1,7 @@
 //! PURE. A name as the key of a map: its labels in wire form and lower case, so that the key of every name above it is
 //! a suffix of the same bytes. A search from the name upwards, or down to it, copies nothing.
 
-use hickory_proto::rr::Name;
+use hickory_proto::{rr::Name, serialize::binary::BinDecodable};
 
 /// A name in lower case, label by label.
 #[derive(Clone, Debug)]
@@ -42,6 +42,12 @@ impl Key {
     }
 }
 
+/// The name whose key this is.
+pub(super) fn name(key: &[u8]) -> Name {
+    // The root's label is all that a key lacks of a name in wire form.
+    Name::from_bytes(&[key, &[0]].concat()).unwrap_or_else(|_| Name::root())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +60,21 @@ mod tests {
         assert_eq!(key.suffix(2), b"\x04home\x04arpa");
         assert_eq!(key.suffix(0), b"");
         assert_eq!(key.suffix(9), key.whole());
+    }
+
+    #[test]
+    fn a_key_is_read_back_as_its_name() {
+        for labels in [
+            &["nas", "home", "arpa"][..],
+            &["*", "a"],
+            &["a.b c\\", "d"],
+            &[],
+        ] {
+            let labels = labels.iter().map(|label| label.as_bytes());
+            let written = Name::from_labels(labels).unwrap();
+            let found = name(Key::of(&written).whole());
+            assert!(found == written && found.is_fqdn(), "{found}");
+        }
     }
 
     #[test]

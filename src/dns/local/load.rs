@@ -1,7 +1,6 @@
 //! PURE. The text of one zone file -> a [`Zone`], or everything that is wrong with it, with the lines.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     str::FromStr,
@@ -19,8 +18,9 @@ use super::{
     ZoneProblem,
     data::{Wrong, data, name},
     key::Key,
-    lookup::{Found, Node, Zone},
+    lookup::Zone,
     pointers::Address,
+    table::{self, Full, Table},
     text::{Entry, Token, entries},
 };
 
@@ -46,7 +46,7 @@ pub(super) fn zone(
         owner: None,
         depth: Key::of(origin).labels(),
         soa: None,
-        nodes: HashMap::new(),
+        table: Table::default(),
         addresses: Vec::new(),
         problems: Vec::new(),
     };
@@ -76,7 +76,7 @@ struct Reader<'a> {
     owner: Option<Name>,
     depth: usize,
     soa: Option<Record>,
-    nodes: HashMap<Box<[u8]>, Node>,
+    table: Table,
     addresses: Vec<Address>,
     problems: Vec<ZoneProblem>,
 }
@@ -197,19 +197,22 @@ impl Reader<'_> {
             .map_err(|(what, write)| (format!("{record_type}: {what}"), write))?;
         let record = Record::from_rdata(owner, ttl, data);
         // What reads texts takes some data that what reads messages does not, such as a tag of CAA with a hyphen.
-        let readable = record
-            .to_bytes()
-            .and_then(|bytes| Ok(Record::from_bytes(&bytes)?));
-        readable.map_err(|error| {
+        let readable = record.to_bytes().and_then(|bytes| {
+            Record::from_bytes(&bytes)?;
+            let data = record.data.to_bytes()?;
+            table::read(record_type, &data)?;
+            Ok(data)
+        });
+        let data = readable.map_err(|error| {
             (
                 format!("{record_type}: {error}"),
                 "write data that fits a DNS record; text in strings of at most 255 octets".into(),
             )
         })?;
-        self.insert(record)
+        self.insert(&record, &data)
     }
 
-    fn insert(&mut self, record: Record) -> Result<(), Wrong> {
+    fn insert(&mut self, record: &Record, data: &[u8]) -> Result<(), Wrong> {
         let apex = self.apex;
         let (owner, record_type) = (&record.name, record.record_type());
         let key = Key::of(owner);
@@ -239,17 +242,10 @@ impl Reader<'_> {
                 "write the delegated names one by one (RFC 4592 section 4.2)".into(),
             ));
         }
-        // Every name between the record and the apex exists, even without data (RFC 4592 section 2.2.2).
-        for labels in (self.depth..key.labels()).rev() {
-            if self.nodes.contains_key(key.suffix(labels)) {
-                break;
-            }
-            self.nodes
-                .insert(key.suffix(labels).into(), Node::default());
-        }
-        let node = self.nodes.entry(key.whole().into()).or_default();
-        let alias = node.types().any(|held| held == RecordType::CNAME);
-        if alias || (record_type == RecordType::CNAME && node.types().next().is_some()) {
+        let apex_length = Key::of(apex).whole().len();
+        let place = self.table.make(key.whole(), apex_length).map_err(full)?;
+        let alias = self.table.is_alias(place);
+        if alias || (record_type == RecordType::CNAME && self.table.is_filled(place)) {
             let what = if alias && record_type == RecordType::CNAME {
                 format!("a second CNAME at `{owner}`")
             } else {
@@ -261,17 +257,20 @@ impl Reader<'_> {
                     .into(),
             ));
         }
-        node.cut |= cut;
-        let matched = record.name.iter().any(|label| label == b"*");
+        if cut {
+            self.table.cut(place);
+        }
+        let matched = owner.iter().any(|label| label == b"*");
         if let Some(address) = record.data.ip_addr().filter(|_| !matched) {
             self.addresses.push(Address {
                 address,
-                name: record.name.clone(),
+                place,
                 ttl: record.ttl,
             });
         }
-        node.add(record);
-        Ok(())
+        self.table
+            .add(place, record_type, record.ttl, data)
+            .map_err(full)
     }
 
     fn finish(mut self, problems: &mut Vec<ZoneProblem>) -> Option<(Zone, Vec<Address>)> {
@@ -297,15 +296,20 @@ impl Reader<'_> {
         let sound = self.problems.is_empty();
         problems.append(&mut self.problems);
         let soa = self.soa.filter(|_| sound)?;
-        let zone = Zone::new(self.apex.clone(), &soa, self.nodes);
-        let glue = |name: &Name| {
-            let found = zone.find(&Key::of(name), RecordType::A);
-            matches!(found, Found::Referral(_))
-        };
+        let zone = Zone::new(self.apex.clone(), &soa, self.table);
         let mut addresses = self.addresses;
-        addresses.retain(|address| !address.address.is_unspecified() && !glue(&address.name));
+        addresses.retain(|address| {
+            !address.address.is_unspecified() && !zone.is_delegated(address.place)
+        });
         Some((zone, addresses))
     }
+}
+
+fn full(_: Full) -> Wrong {
+    (
+        "the zone is too large".into(),
+        "put a part of it into a zone of its own".into(),
+    )
 }
 
 /// What to write where a word stands in the place of the type, after the owner `first`.
