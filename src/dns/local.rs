@@ -21,6 +21,7 @@ mod key;
 mod leases;
 mod load;
 mod lookup;
+mod plain;
 mod pointers;
 mod reverse;
 mod sources;

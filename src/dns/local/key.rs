@@ -1,6 +1,8 @@
 //! PURE. A name as the key of a map: its labels in wire form and lower case, so that the key of every name above it is
 //! a suffix of the same bytes. A search from the name upwards, or down to it, copies nothing.
 
+use std::iter;
+
 use hickory_proto::{rr::Name, serialize::binary::BinDecodable};
 
 /// A name in lower case, label by label.
@@ -42,6 +44,28 @@ impl Key {
     }
 }
 
+/// The labels of a key.
+pub(super) fn labels(mut key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    iter::from_fn(move || {
+        let (&length, rest) = key.split_first()?;
+        let (label, rest) = rest.split_at_checked(usize::from(length))?;
+        key = rest;
+        Some(label)
+    })
+}
+
+/// Whether the name of a key is at or below that of another one.
+pub(super) fn is_within(key: &[u8], apex: &[u8]) -> bool {
+    let Some(above) = key.len().checked_sub(apex.len()) else {
+        return false;
+    };
+    let mut at = 0;
+    while at < above {
+        at += 1 + key.get(at).map_or(0, |&length| usize::from(length));
+    }
+    at == above && key.ends_with(apex)
+}
+
 /// The name whose key this is.
 pub(super) fn name(key: &[u8]) -> Name {
     // The root's label is all that a key lacks of a name in wire form.
@@ -75,6 +99,19 @@ mod tests {
             let found = name(Key::of(&written).whole());
             assert!(found == written && found.is_fqdn(), "{found}");
         }
+    }
+
+    #[test]
+    fn a_key_is_within_those_of_the_names_above_it() {
+        let key = b"\x01a\x02\x01z\x01z";
+        for apex in [&b""[..], b"\x01z", b"\x02\x01z\x01z", key] {
+            assert!(is_within(key, apex), "{apex:?}");
+        }
+        for apex in [&b"\x01y"[..], b"\x01z\x01z", b"\x01b\x01a\x02\x01z\x01z"] {
+            assert!(!is_within(key, apex), "{apex:?}");
+        }
+        let found: Vec<&[u8]> = labels(key).collect();
+        assert_eq!(found, [&b"a"[..], b"\x01z", b"z"]);
     }
 
     #[test]
