@@ -21,9 +21,11 @@ mod key;
 mod leases;
 mod load;
 mod lookup;
+mod plain;
 mod pointers;
 mod reverse;
 mod sources;
+mod table;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -46,6 +48,7 @@ pub(super) use self::key::Key;
 use self::lookup::{Found, Zone, targets};
 use self::pointers::Pointers;
 pub use self::sources::Local;
+use self::table::Set;
 use crate::config::read_file;
 
 /// How many CNAMEs of one answer are followed.
@@ -60,7 +63,7 @@ const LARGEST: u64 = 64 << 20;
 /// The zones of this house. Cloning is cheap; a reload makes new ones.
 #[derive(Clone, Debug, Default)]
 pub struct Zones {
-    zones: Arc<HashMap<Box<[u8]>, Zone>>,
+    zones: Arc<HashMap<Box<[u8]>, Arc<Zone>>>,
     pointers: Arc<Pointers>,
     notices: Arc<[ZoneProblem]>,
 }
@@ -207,7 +210,7 @@ impl Zones {
     }
 
     /// The name that an address in our zones has, and how long that lives, where no zone is written for the address.
-    fn pointer(&self, address: IpAddr) -> Option<(&Name, u32)> {
+    fn pointer(&self, address: IpAddr) -> Option<(Name, u32)> {
         self.pointers.pointer(address)
     }
 
@@ -246,16 +249,18 @@ impl Zones {
         let mut answer = LocalAnswer::empty();
         loop {
             match zone.find(&key, record_type) {
-                Found::Records(records) => {
-                    answer.answers.extend(owned(records, &owner));
-                    self.add_addresses(records, Zone::addresses, &mut answer);
+                Found::Records(set) => {
+                    let records: Vec<Record> = set.records(&owner).collect();
+                    self.add_addresses(&records, Zone::addresses, &mut answer);
+                    answer.answers.extend(records);
                     return Some(answer);
                 }
-                Found::Alias(record, target) => {
-                    let target = target.to_lowercase();
-                    let seen = answer.answers.iter().any(|held| held.name == target);
-                    let looped = seen || target == owner;
-                    answer.answers.extend(owned([record], &owner));
+                Found::Alias(alias) => {
+                    let before = answer.answers.len();
+                    answer.answers.extend(alias.records(&owner));
+                    let target = answer.end(&owner);
+                    let held = answer.answers.get(..before).unwrap_or_default();
+                    let looped = target == owner || held.iter().any(|record| record.name == target);
                     if looped || answer.answers.len() > MAX_ALIASES {
                         answer.rcode = ResponseCode::ServFail;
                         return Some(answer);
@@ -266,8 +271,8 @@ impl Zones {
                 Found::Referral(servers) => {
                     // AA speaks of the first owner in the answer section, which may be an alias of ours.
                     answer.authoritative = !answer.answers.is_empty();
-                    answer.authorities.extend_from_slice(servers);
-                    self.add_addresses(servers, Zone::glue, &mut answer);
+                    self.add_addresses(&servers, Zone::glue, &mut answer);
+                    answer.authorities.extend(servers);
                     return Some(answer);
                 }
                 Found::NoData => {
@@ -294,13 +299,14 @@ impl Zones {
         (0..=key.labels())
             .rev()
             .find_map(|labels| self.zones.get(key.suffix(labels)))
+            .map(Arc::as_ref)
     }
 
     /// Adds the addresses of the targets of records, so far as they are ours.
     fn add_addresses<'a>(
         &'a self,
         records: &[Record],
-        addresses: impl Fn(&'a Zone, &Key, RecordType) -> &'a [Record],
+        addresses: impl Fn(&'a Zone, &Key, RecordType) -> Option<Set<'a>>,
         answer: &mut LocalAnswer,
     ) {
         for target in targets(records).take(MAX_TARGETS) {
@@ -313,21 +319,10 @@ impl Zones {
                 continue;
             }
             for record_type in [RecordType::A, RecordType::AAAA] {
-                let found = addresses(zone, &key, record_type);
-                answer.additionals.extend(owned(found, &owner));
+                if let Some(found) = addresses(zone, &key, record_type) {
+                    answer.additionals.extend(found.records(&owner));
+                }
             }
         }
     }
-}
-
-/// Copies of records with an owner: the name asked for where a wildcard matched.
-fn owned<'a>(
-    records: impl IntoIterator<Item = &'a Record>,
-    owner: &Name,
-) -> impl Iterator<Item = Record> {
-    records.into_iter().map(|record| {
-        let mut record = record.clone();
-        record.name.clone_from(owner);
-        record
-    })
 }

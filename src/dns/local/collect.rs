@@ -12,14 +12,15 @@ use super::key::Key;
 use super::load;
 use super::lookup::Zone;
 use super::pointers::{Address, Pointers};
+use super::reverse::Ranges;
 use super::{ZoneProblem, Zones};
 use crate::config::open_file;
 
 /// The zones and the problems so far.
 #[derive(Default)]
 pub(super) struct Collected {
-    zones: HashMap<Box<[u8]>, Zone>,
-    addresses: Vec<(PathBuf, Vec<Address>)>,
+    zones: HashMap<Box<[u8]>, Arc<Zone>>,
+    addresses: Vec<(PathBuf, Arc<Zone>, Vec<Address>)>,
     pub(super) problems: Vec<ZoneProblem>,
     notices: Vec<ZoneProblem>,
 }
@@ -63,8 +64,9 @@ impl Collected {
             );
         }
         if let Some((zone, addresses)) = load::zone(file, &origin, text, &mut self.problems) {
-            self.zones.insert(key.whole().into(), zone);
-            self.addresses.push((file.into(), addresses));
+            let zone = Arc::new(zone);
+            self.zones.insert(key.whole().into(), Arc::clone(&zone));
+            self.addresses.push((file.into(), zone, addresses));
         }
     }
 
@@ -88,19 +90,17 @@ impl Collected {
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
-        let mut zones = Zones {
-            zones: Arc::new(self.zones),
-            ..Zones::default()
-        };
-        let mut pointers = Pointers::default();
-        for (file, mut addresses) in self.addresses {
-            let written = |address: &Address| zones.zone_of(&Name::from(address.address));
-            addresses.retain(|address| !written(address));
-            pointers.add(&file, addresses, &mut self.notices);
+        // A zone that is written for an address decides alone.
+        let written = Ranges::of(self.zones.values().map(|zone| &zone.origin));
+        for (.., addresses) in &mut self.addresses {
+            addresses.retain(|address| !written.contains(address.address));
         }
-        zones.pointers = Arc::new(pointers);
-        zones.notices = self.notices.into();
-        Ok(zones)
+        let pointers = Pointers::new(self.addresses, &mut self.notices);
+        Ok(Zones {
+            zones: Arc::new(self.zones),
+            pointers: Arc::new(pointers),
+            notices: self.notices.into(),
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 //! type).
 //!
 //! Names are read here: hickory takes `\DDD` for octal and refuses labels with a space, which DNS-SD writes (RFC 6763
-//! section 4.1.1). Types beyond the everyday ones are left to hickory's parser.
+//! section 4.1.1). Types beyond the everyday ones are left to hickory's parser. What is [`plain`](super::plain) comes here
+//! only in tests.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -79,10 +80,10 @@ pub(super) fn name(raw: &str, origin: &Name) -> Result<Name, Wrong> {
 /// The data of a record.
 pub(super) fn data(
     record_type: RecordType,
-    tokens: &[Token],
+    tokens: &[Token<'_>],
     origin: &Name,
 ) -> Result<RData, Wrong> {
-    let words: Vec<&str> = tokens.iter().map(|token| token.raw.as_str()).collect();
+    let words: Vec<&str> = tokens.iter().map(|token| token.raw.as_ref()).collect();
     let number = |word: &str| {
         u16::from_str(word).map_err(|_| {
             (
@@ -160,6 +161,31 @@ pub(super) fn data(
     })
 }
 
+/// What to write where a word stands in the place of the type, after the owner `first`.
+pub(super) fn no_type(word: &str, first: Option<&str>) -> Wrong {
+    let type_of = |text: &str| match text.parse() {
+        Ok(IpAddr::V4(_)) => Some("A"),
+        Ok(IpAddr::V6(_)) => Some("AAAA"),
+        Err(_) => None,
+    };
+    let write = match (first, type_of(word), first.and_then(type_of)) {
+        (_, Some(record_type), _) => {
+            format!("write `{record_type}` before `{word}`")
+        }
+        (Some(address), None, Some(record_type)) => {
+            format!("write the name first: `{word} {record_type} {address}`")
+        }
+        (None, None, _) => {
+            "begin the line with the name; one that begins with white space goes on with the name above"
+                .to_owned()
+        }
+        (Some(_), None, None) => {
+            "write a type such as A, AAAA, CNAME, MX, NS, PTR, SRV or TXT".to_owned()
+        }
+    };
+    (format!("`{word}` is no record type"), write)
+}
+
 /// A name that a record leads to. As labels an address or a URL would pass, and lead nowhere.
 fn target(raw: &str, origin: &Name) -> Result<Name, Wrong> {
     let bare = raw.strip_suffix('.').unwrap_or(raw);
@@ -202,7 +228,7 @@ fn pointed(to: &str, origin: &Name) -> Result<Name, Wrong> {
 }
 
 /// The data of the types that hickory's parser reads, given to it as one record of quoted tokens.
-fn foreign(record_type: RecordType, tokens: &[Token], origin: &Name) -> Result<RData, Wrong> {
+fn foreign(record_type: RecordType, tokens: &[Token<'_>], origin: &Name) -> Result<RData, Wrong> {
     if let (RecordType::SOA, Some(mailbox)) = (record_type, tokens.get(1))
         && let Some((local, domain)) = mailbox.raw.split_once('@')
         && !domain.is_empty()

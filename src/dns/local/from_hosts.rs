@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
             return;
         };
         if let Some((zone, _)) = self.zones.pointer(address)
-            && !names.contains(zone)
+            && !names.contains(&zone)
         {
             let what = format!("`{address}` is `{zone}` by a local zone, and has only that name");
             self.notice(

@@ -33,7 +33,7 @@ impl Local {
             Some(Reverse::Address(address)) => {
                 let followed = self.followed.load();
                 if let Some((target, _)) = self.zones.pointer(address) {
-                    return self.zones.origin(target).map(Holder::Zone);
+                    return self.zones.origin(&target).map(Holder::Zone);
                 }
                 let by_host = followed.hosts.pointer(address);
                 let by_host = by_host.and_then(|target| hosts(&followed.hosts, target));

@@ -1,7 +1,9 @@
 //! PURE. A name as the key of a map: its labels in wire form and lower case, so that the key of every name above it is
 //! a suffix of the same bytes. A search from the name upwards, or down to it, copies nothing.
 
-use hickory_proto::rr::Name;
+use std::iter;
+
+use hickory_proto::{rr::Name, serialize::binary::BinDecodable};
 
 /// A name in lower case, label by label.
 #[derive(Clone, Debug)]
@@ -42,6 +44,34 @@ impl Key {
     }
 }
 
+/// The labels of a key.
+pub(super) fn labels(mut key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    iter::from_fn(move || {
+        let (&length, rest) = key.split_first()?;
+        let (label, rest) = rest.split_at_checked(usize::from(length))?;
+        key = rest;
+        Some(label)
+    })
+}
+
+/// Whether the name of a key is at or below that of another one.
+pub(super) fn is_within(key: &[u8], apex: &[u8]) -> bool {
+    let Some(above) = key.len().checked_sub(apex.len()) else {
+        return false;
+    };
+    let mut at = 0;
+    while at < above {
+        at += 1 + key.get(at).map_or(0, |&length| usize::from(length));
+    }
+    at == above && key.ends_with(apex)
+}
+
+/// The name whose key this is.
+pub(super) fn name(key: &[u8]) -> Name {
+    // The root's label is all that a key lacks of a name in wire form.
+    Name::from_bytes(&[key, &[0]].concat()).unwrap_or_else(|_| Name::root())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +84,34 @@ mod tests {
         assert_eq!(key.suffix(2), b"\x04home\x04arpa");
         assert_eq!(key.suffix(0), b"");
         assert_eq!(key.suffix(9), key.whole());
+    }
+
+    #[test]
+    fn a_key_is_read_back_as_its_name() {
+        for labels in [
+            &["nas", "home", "arpa"][..],
+            &["*", "a"],
+            &["a.b c\\", "d"],
+            &[],
+        ] {
+            let labels = labels.iter().map(|label| label.as_bytes());
+            let written = Name::from_labels(labels).unwrap();
+            let found = name(Key::of(&written).whole());
+            assert!(found == written && found.is_fqdn(), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_within_those_of_the_names_above_it() {
+        let key = b"\x01a\x02\x01z\x01z";
+        for apex in [&b""[..], b"\x01z", b"\x02\x01z\x01z", key] {
+            assert!(is_within(key, apex), "{apex:?}");
+        }
+        for apex in [&b"\x01y"[..], b"\x01z\x01z", b"\x01b\x01a\x02\x01z\x01z"] {
+            assert!(!is_within(key, apex), "{apex:?}");
+        }
+        let found: Vec<&[u8]> = labels(key).collect();
+        assert_eq!(found, [&b"a"[..], b"\x01z", b"z"]);
     }
 
     #[test]

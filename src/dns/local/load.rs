@@ -1,13 +1,14 @@
 //! PURE. The text of one zone file -> a [`Zone`], or everything that is wrong with it, with the lines.
 
 use std::{
-    collections::HashMap,
+    mem,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 use hickory_proto::{
+    ProtoError,
     rr::{DNSClass, Name, Record, RecordType},
     serialize::{
         binary::{BinDecodable, BinEncodable},
@@ -17,10 +18,12 @@ use hickory_proto::{
 
 use super::{
     ZoneProblem,
-    data::{Wrong, data, name},
-    key::Key,
-    lookup::{Found, Node, Zone},
+    data::{Wrong, data, name, no_type},
+    key::{self, Key},
+    lookup::Zone,
+    plain::{self, Origin},
     pointers::Address,
+    table::{self, Full, Table},
     text::{Entry, Token, entries},
 };
 
@@ -40,29 +43,29 @@ pub(super) fn zone(
     let mut reader = Reader {
         file,
         apex: origin,
-        origin: origin.clone(),
+        apex_key: Key::of(origin),
+        origin: Origin::new(origin.clone()),
         default_ttl: None,
         last_ttl: None,
         owner: None,
-        depth: Key::of(origin).labels(),
+        read: Vec::new(),
+        data: Vec::new(),
         soa: None,
-        nodes: HashMap::new(),
+        table: Table::default(),
         addresses: Vec::new(),
         problems: Vec::new(),
     };
-    for entry in entries(text.strip_prefix('\u{feff}').unwrap_or(text)) {
-        match entry {
-            Ok(entry) => {
-                let line = entry.line;
-                if let Err(wrong) = reader.entry(&entry) {
-                    reader.problem(Some(line), wrong);
-                }
-            }
-            Err(fault) => {
-                reader.problem(Some(fault.line), (fault.what.into(), fault.write.into()));
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    entries(text, |entry| match entry {
+        Ok(entry) => {
+            if let Err(wrong) = reader.entry(entry) {
+                reader.problem(Some(entry.line), wrong);
             }
         }
-    }
+        Err(fault) => {
+            reader.problem(Some(fault.line), (fault.what.into(), fault.write.into()));
+        }
+    });
     reader.finish(problems)
 }
 
@@ -70,13 +73,18 @@ pub(super) fn zone(
 struct Reader<'a> {
     file: &'a Path,
     apex: &'a Name,
-    origin: Name,
+    apex_key: Key,
+    origin: Origin,
     default_ttl: Option<u32>,
     last_ttl: Option<u32>,
-    owner: Option<Name>,
-    depth: usize,
+    /// The key of the owner; one that cannot be read leaves the one before it.
+    owner: Option<Vec<u8>>,
+    /// What the next owner is read into.
+    read: Vec<u8>,
+    /// The data of the record at hand in wire form.
+    data: Vec<u8>,
     soa: Option<Record>,
-    nodes: HashMap<Box<[u8]>, Node>,
+    table: Table,
     addresses: Vec<Address>,
     problems: Vec<ZoneProblem>,
 }
@@ -91,7 +99,7 @@ impl Reader<'_> {
         });
     }
 
-    fn entry(&mut self, entry: &Entry) -> Result<(), Wrong> {
+    fn entry(&mut self, entry: &Entry<'_>) -> Result<(), Wrong> {
         let Some((first, rest)) = entry.tokens.split_first() else {
             return Ok(());
         };
@@ -107,28 +115,37 @@ impl Reader<'_> {
         if first.raw.starts_with('$') && !first.quoted {
             return self.directive(&first.raw, rest);
         }
-        if let (Ok(address), true) = (first.raw.parse::<Ipv4Addr>(), self.has_octets()) {
+        if let Ok(address) = first.raw.parse::<Ipv4Addr>()
+            && self.has_octets()
+        {
             let [a, b, c, d] = address.octets();
             return Err((
                 format!("`{address}` does not mean this address here: its numbers stand backwards"),
                 format!("write `{d}.{c}.{b}.{a}.in-addr.arpa.`"),
             ));
         }
-        self.owner = Some(name(&first.raw, &self.origin)?.to_lowercase());
+        if plain::owner(&first.raw, &self.origin, &mut self.read).is_none() {
+            let owner = name(&first.raw, &self.origin.name)?;
+            self.read.clear();
+            self.read.extend_from_slice(Key::of(&owner).whole());
+        }
+        mem::swap(self.owner.get_or_insert_default(), &mut self.read);
         self.record(rest, Some(&first.raw))
     }
 
     /// Whether the origin is a reverse zone that leaves less than a whole address to the owner.
     fn has_octets(&self) -> bool {
         Name::from_ascii("in-addr.arpa.")
-            .is_ok_and(|reverse| reverse != self.origin && reverse.zone_of(&self.origin))
+            .is_ok_and(|reverse| reverse != self.origin.name && reverse.zone_of(&self.origin.name))
     }
 
-    fn directive(&mut self, directive: &str, values: &[Token]) -> Result<(), Wrong> {
-        let value = values.first().map(|token| token.raw.as_str());
+    fn directive(&mut self, directive: &str, values: &[Token<'_>]) -> Result<(), Wrong> {
+        let value = values.first().map(|token| token.raw.as_ref());
         match (directive.to_ascii_uppercase().as_str(), value) {
             ("$TTL", Some(value)) => self.default_ttl = Some(ttl(value)?),
-            ("$ORIGIN", Some(value)) => self.origin = name(value, &self.origin)?,
+            ("$ORIGIN", Some(value)) => {
+                self.origin = Origin::new(name(value, &self.origin.name)?);
+            }
             ("$TTL" | "$ORIGIN", None) => {
                 return Err((
                     format!("{directive} without a value"),
@@ -147,22 +164,40 @@ impl Reader<'_> {
 
     /// A record after its owner: `[TTL] [class] type data`, TTL and class in any order; `first` is the owner as written,
     /// where this line has one.
-    fn record(&mut self, tokens: &[Token], first: Option<&str>) -> Result<(), Wrong> {
-        let Some(owner) = self.owner.clone() else {
+    fn record(&mut self, tokens: &[Token<'_>], first: Option<&str>) -> Result<(), Wrong> {
+        let Some(owner) = self.owner.take() else {
             return Err((
                 "the line begins with white space, but no record before it has a name".into(),
                 "write the owner first, `@` for the zone itself".into(),
             ));
         };
+        let read = self.record_of(&owner, tokens, first);
+        self.owner = Some(owner);
+        read
+    }
+
+    fn record_of(
+        &mut self,
+        owner: &[u8],
+        tokens: &[Token<'_>],
+        first: Option<&str>,
+    ) -> Result<(), Wrong> {
         let mut stated = None;
         let mut rest = tokens.iter();
         let record_type = loop {
             let Some(token) = rest.next() else {
+                let owner = key::name(owner);
                 return Err((
                     format!("`{owner}` has no record type"),
                     format!("write for example `{owner} A 192.168.1.10`"),
                 ));
             };
+            if let Some(record_type) = plain::record_type(&token.raw) {
+                break record_type;
+            }
+            if token.raw.eq_ignore_ascii_case("IN") {
+                continue;
+            }
             if parse_ttl(&token.raw).is_ok() {
                 stated = Some(ttl(&token.raw)?);
                 continue;
@@ -193,63 +228,65 @@ impl Reader<'_> {
                 )
             })?;
         self.last_ttl = Some(ttl);
-        let data = data(record_type, tokens, &self.origin)
-            .map_err(|(what, write)| (format!("{record_type}: {what}"), write))?;
-        let record = Record::from_rdata(owner, ttl, data);
-        // What reads texts takes some data that what reads messages does not, such as a tag of CAA with a hyphen.
-        let readable = record
-            .to_bytes()
-            .and_then(|bytes| Ok(Record::from_bytes(&bytes)?));
-        readable.map_err(|error| {
-            (
-                format!("{record_type}: {error}"),
-                "write data that fits a DNS record; text in strings of at most 255 octets".into(),
-            )
-        })?;
-        self.insert(record)
+        let mut soa = None;
+        if plain::data(record_type, tokens, &self.origin, &mut self.data).is_none() {
+            let data = data(record_type, tokens, &self.origin.name)
+                .map_err(|(what, write)| (format!("{record_type}: {what}"), write))?;
+            let record = Record::from_rdata(key::name(owner), ttl, data);
+            self.data = wire(&record).map_err(|error| {
+                (
+                    format!("{record_type}: {error}"),
+                    "write data that fits a DNS record; text in strings of at most 255 octets"
+                        .into(),
+                )
+            })?;
+            soa = Some(record).filter(|_| record_type == RecordType::SOA);
+        }
+        self.insert(owner, record_type, ttl, soa)
     }
 
-    fn insert(&mut self, record: Record) -> Result<(), Wrong> {
-        let apex = self.apex;
-        let (owner, record_type) = (&record.name, record.record_type());
-        let key = Key::of(owner);
-        if !apex.zone_of(owner) {
+    /// Puts the record at hand into the zone; `soa` is that record, if it is a SOA.
+    fn insert(
+        &mut self,
+        key: &[u8],
+        record_type: RecordType,
+        ttl: u32,
+        soa: Option<Record>,
+    ) -> Result<(), Wrong> {
+        let apex = self.apex_key.whole();
+        let owner = || key::name(key);
+        if !key::is_within(key, apex) {
+            let (owner, apex) = (owner(), self.apex);
             return Err((
                 format!("`{owner}` is outside the zone `{apex}`"),
                 format!("write a name at or below `{apex}`, or put it into a file of its own zone"),
             ));
         }
-        let at_apex = key.labels() == self.depth;
-        if record_type == RecordType::SOA {
+        let at_apex = key == apex;
+        if let Some(soa) = soa {
             if !at_apex {
+                let apex = self.apex;
                 return Err((
-                    format!("SOA at `{owner}`, which is not the zone's own name"),
+                    format!("SOA at `{}`, which is not the zone's own name", owner()),
                     format!("write the SOA at `{apex}` (`@`)"),
                 ));
             }
             if self.soa.is_some() {
                 return Err(("a second SOA".into(), "leave one SOA in the file".into()));
             }
-            self.soa = Some(record.clone());
+            self.soa = Some(soa);
         }
         let cut = record_type == RecordType::NS && !at_apex;
-        if cut && owner.is_wildcard() {
+        if cut && key::labels(key).next() == Some(b"*") {
             return Err((
-                format!("NS at the wildcard `{owner}`"),
+                format!("NS at the wildcard `{}`", owner()),
                 "write the delegated names one by one (RFC 4592 section 4.2)".into(),
             ));
         }
-        // Every name between the record and the apex exists, even without data (RFC 4592 section 2.2.2).
-        for labels in (self.depth..key.labels()).rev() {
-            if self.nodes.contains_key(key.suffix(labels)) {
-                break;
-            }
-            self.nodes
-                .insert(key.suffix(labels).into(), Node::default());
-        }
-        let node = self.nodes.entry(key.whole().into()).or_default();
-        let alias = node.types().any(|held| held == RecordType::CNAME);
-        if alias || (record_type == RecordType::CNAME && node.types().next().is_some()) {
+        let place = self.table.make(key, apex.len()).map_err(full)?;
+        let alias = self.table.is_alias(place);
+        if alias || (record_type == RecordType::CNAME && self.table.is_filled(place)) {
+            let owner = owner();
             let what = if alias && record_type == RecordType::CNAME {
                 format!("a second CNAME at `{owner}`")
             } else {
@@ -261,17 +298,20 @@ impl Reader<'_> {
                     .into(),
             ));
         }
-        node.cut |= cut;
-        let matched = record.name.iter().any(|label| label == b"*");
-        if let Some(address) = record.data.ip_addr().filter(|_| !matched) {
+        if cut {
+            self.table.cut(place);
+        }
+        let matched = || key::labels(key).any(|label| label == b"*");
+        if let Some(address) = address(record_type, &self.data).filter(|_| !matched()) {
             self.addresses.push(Address {
                 address,
-                name: record.name.clone(),
-                ttl: record.ttl,
+                place,
+                ttl,
             });
         }
-        node.add(record);
-        Ok(())
+        self.table
+            .add(place, record_type, ttl, &self.data)
+            .map_err(full)
     }
 
     fn finish(mut self, problems: &mut Vec<ZoneProblem>) -> Option<(Zone, Vec<Address>)> {
@@ -297,40 +337,37 @@ impl Reader<'_> {
         let sound = self.problems.is_empty();
         problems.append(&mut self.problems);
         let soa = self.soa.filter(|_| sound)?;
-        let zone = Zone::new(self.apex.clone(), &soa, self.nodes);
-        let glue = |name: &Name| {
-            let found = zone.find(&Key::of(name), RecordType::A);
-            matches!(found, Found::Referral(_))
-        };
+        let zone = Zone::new(self.apex.clone(), &soa, self.table);
         let mut addresses = self.addresses;
-        addresses.retain(|address| !address.address.is_unspecified() && !glue(&address.name));
+        addresses.retain(|address| {
+            !address.address.is_unspecified() && !zone.is_delegated(address.place)
+        });
         Some((zone, addresses))
     }
 }
 
-/// What to write where a word stands in the place of the type, after the owner `first`.
-fn no_type(word: &str, first: Option<&str>) -> Wrong {
-    let type_of = |text: &str| match text.parse() {
-        Ok(IpAddr::V4(_)) => Some("A"),
-        Ok(IpAddr::V6(_)) => Some("AAAA"),
-        Err(_) => None,
-    };
-    let write = match (first, type_of(word), first.and_then(type_of)) {
-        (_, Some(record_type), _) => {
-            format!("write `{record_type}` before `{word}`")
-        }
-        (Some(address), None, Some(record_type)) => {
-            format!("write the name first: `{word} {record_type} {address}`")
-        }
-        (None, None, _) => {
-            "begin the line with the name; one that begins with white space goes on with the name above"
-                .to_owned()
-        }
-        (Some(_), None, None) => {
-            "write a type such as A, AAAA, CNAME, MX, NS, PTR, SRV or TXT".to_owned()
-        }
-    };
-    (format!("`{word}` is no record type"), write)
+/// The data of a record in wire form. What reads texts takes some that what reads messages does not, such as a tag of CAA
+/// with a hyphen.
+fn wire(record: &Record) -> Result<Vec<u8>, ProtoError> {
+    Record::from_bytes(&record.to_bytes()?)?;
+    let data = record.data.to_bytes()?;
+    table::read(record.record_type(), &data)?;
+    Ok(data)
+}
+
+fn address(record_type: RecordType, data: &[u8]) -> Option<IpAddr> {
+    match record_type {
+        RecordType::A => Some(<[u8; 4]>::try_from(data).ok()?.into()),
+        RecordType::AAAA => Some(<[u8; 16]>::try_from(data).ok()?.into()),
+        _ => None,
+    }
+}
+
+fn full(_: Full) -> Wrong {
+    (
+        "the zone is too large".into(),
+        "put a part of it into a zone of its own".into(),
+    )
 }
 
 /// A time in seconds or with the units s, m, h, d, w.

@@ -4,100 +4,23 @@
 //! once a label from the apex down, so a name that does not exist costs what one that does costs, in a zone of any
 //! size.
 
-use std::collections::HashMap;
-
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::key::Key;
+use super::table::{Place, Set, Table};
 
 /// A wildcard's label in wire form.
 const WILDCARD: &[u8] = b"\x01*";
 
-/// What the zone holds at one name.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Node {
-    /// One entry a type, in the order of the types' numbers; empty for a name that only has names below it.
-    sets: Vec<Vec<Record>>,
-    /// Whether the name and all below it are delegated (NS below the apex).
-    pub(super) cut: bool,
-}
-
-impl Node {
-    /// Adds a record; one that is there already is dropped, and a set has its lowest TTL (RFC 2181 section 5).
-    pub(super) fn add(&mut self, record: Record) {
-        let record_type = record.record_type();
-        let at = self
-            .sets
-            .partition_point(|set| code(set).is_some_and(|held| held < u16::from(record_type)));
-        if self.sets.get(at).and_then(|set| code(set)) != Some(u16::from(record_type)) {
-            self.sets.insert(at, Vec::new());
-        }
-        let Some(set) = self.sets.get_mut(at) else {
-            return;
-        };
-        let ttl = set
-            .first()
-            .map_or(record.ttl, |held| held.ttl.min(record.ttl));
-        if set.iter().all(|held| held.data != record.data) {
-            set.push(record);
-        }
-        for held in set {
-            held.ttl = ttl;
-        }
-    }
-
-    /// The types held.
-    pub(super) fn types(&self) -> impl Iterator<Item = RecordType> {
-        self.sets
-            .iter()
-            .filter_map(|set| set.first())
-            .map(Record::record_type)
-    }
-
-    /// The records of one type.
-    pub(super) fn set(&self, record_type: RecordType) -> Option<&[Record]> {
-        self.sets
-            .iter()
-            .find(|set| {
-                set.first()
-                    .is_some_and(|held| held.record_type() == record_type)
-            })
-            .map(Vec::as_slice)
-    }
-
-    /// The answer to a type: its records, those of any one type for ANY (RFC 8482 section 4.1), else the CNAME.
-    fn pick(&self, record_type: RecordType) -> Found<'_> {
-        let set = if record_type == RecordType::ANY {
-            self.sets.first().map(Vec::as_slice)
-        } else {
-            self.set(record_type)
-        };
-        if let Some(set) = set {
-            return Found::Records(set);
-        }
-        match self.set(RecordType::CNAME) {
-            Some([record, ..]) => match &record.data {
-                RData::CNAME(target) => Found::Alias(record, &target.0),
-                _ => Found::NoData,
-            },
-            _ => Found::NoData,
-        }
-    }
-}
-
-fn code(set: &[Record]) -> Option<u16> {
-    set.first().map(|record| record.record_type().into())
-}
-
 /// What a zone says about a name and a type.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
-    /// The records; their owner is the wildcard's where one matched.
-    Records(&'a [Record]),
-    /// A CNAME and its target.
-    Alias(&'a Record, &'a Name),
-    /// The NS records of a delegation at or above the name.
-    Referral(&'a [Record]),
+    /// The records. They have no owner of their own: where a wildcard matched, it is the name asked for.
+    Records(Set<'a>),
+    /// A CNAME.
+    Alias(Set<'a>),
+    /// The NS records of a delegation at or above the name, with their owner.
+    Referral(Vec<Record>),
     /// The name exists, the type does not.
     NoData,
     /// The name does not exist.
@@ -111,20 +34,22 @@ pub(super) struct Zone {
     /// The SOA as negative answers carry it: its TTL is min(TTL, MINIMUM) (RFC 2308 section 3).
     pub(super) negative: Record,
     depth: usize,
-    nodes: HashMap<Box<[u8]>, Node>,
+    table: Table,
 }
 
 impl Zone {
-    pub(super) fn new(origin: Name, soa: &Record, nodes: HashMap<Box<[u8]>, Node>) -> Self {
+    /// A zone with these names and records.
+    pub(super) fn new(origin: Name, soa: &Record, mut table: Table) -> Self {
         let mut negative = soa.clone();
         if let RData::SOA(data) = &soa.data {
             negative.ttl = soa.ttl.min(data.minimum);
         }
+        table.seal();
         Self {
             depth: Key::of(&origin).labels(),
             origin,
             negative,
-            nodes,
+            table,
         }
     }
 
@@ -132,39 +57,75 @@ impl Zone {
     pub(super) fn find(&self, key: &Key, record_type: RecordType) -> Found<'_> {
         let labels = key.labels();
         for depth in self.depth + 1..=labels {
-            let Some(node) = self.nodes.get(key.suffix(depth)) else {
+            let Some(place) = self.table.place(key.suffix(depth)) else {
                 // The name above is the closest encloser; only a wildcard right below that can match.
                 let wildcard = [WILDCARD, key.suffix(depth - 1)].concat();
                 return self
-                    .nodes
-                    .get(wildcard.as_slice())
-                    .map_or(Found::NxDomain, |node| node.pick(record_type));
+                    .table
+                    .place(&wildcard)
+                    .map_or(Found::NxDomain, |place| self.pick(place, record_type));
             };
             // DS lives above the cut (RFC 4035 section 3.1.4.1).
             let parent_side = depth == labels && record_type == RecordType::DS;
-            if node.cut && !parent_side {
-                return Found::Referral(node.set(RecordType::NS).unwrap_or_default());
+            if self.table.is_cut(place) && !parent_side {
+                let servers = self.table.set(place, RecordType::NS);
+                return Found::Referral(servers.records(&self.table.name(place)).collect());
             }
         }
-        self.nodes
-            .get(key.whole())
-            .map_or(Found::NxDomain, |node| node.pick(record_type))
+        self.table
+            .place(key.whole())
+            .map_or(Found::NxDomain, |place| self.pick(place, record_type))
+    }
+
+    /// The answer to a type: its records, those of any one type for ANY (RFC 8482 section 4.1), else the CNAME.
+    fn pick(&self, place: Place, record_type: RecordType) -> Found<'_> {
+        let set = if record_type == RecordType::ANY {
+            self.table.any_set(place)
+        } else {
+            self.table.set(place, record_type)
+        };
+        if !set.is_empty() {
+            return Found::Records(set);
+        }
+        let alias = self.table.set(place, RecordType::CNAME);
+        if alias.is_empty() {
+            Found::NoData
+        } else {
+            Found::Alias(alias)
+        }
     }
 
     /// The records of one type, also from a wildcard, but not over an alias.
-    pub(super) fn addresses(&self, key: &Key, record_type: RecordType) -> &[Record] {
+    pub(super) fn addresses(&self, key: &Key, record_type: RecordType) -> Option<Set<'_>> {
         match self.find(key, record_type) {
-            Found::Records(records) => records,
-            Found::Alias(..) | Found::Referral(_) | Found::NoData | Found::NxDomain => &[],
+            Found::Records(records) => Some(records),
+            Found::Alias(..) | Found::Referral(_) | Found::NoData | Found::NxDomain => None,
         }
     }
 
     /// The records at exactly this name, also below a delegation: the glue.
-    pub(super) fn glue(&self, key: &Key, record_type: RecordType) -> &[Record] {
-        self.nodes
-            .get(key.whole())
-            .and_then(|node| node.set(record_type))
-            .unwrap_or_default()
+    pub(super) fn glue(&self, key: &Key, record_type: RecordType) -> Option<Set<'_>> {
+        let place = self.table.place(key.whole())?;
+        Some(self.table.set(place, record_type))
+    }
+
+    /// Whether the name of a place is at or below a delegation.
+    pub(super) fn is_delegated(&self, place: Place) -> bool {
+        self.table.has_cuts()
+            && matches!(
+                self.find(&Key::of(&self.name(place)), RecordType::A),
+                Found::Referral(_)
+            )
+    }
+
+    /// The name of a place.
+    pub(super) fn name(&self, place: Place) -> Name {
+        self.table.name(place)
+    }
+
+    /// The key of the name of a place.
+    pub(super) fn key(&self, place: Place) -> &[u8] {
+        self.table.key(place)
     }
 }
 

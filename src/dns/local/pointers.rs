@@ -3,86 +3,120 @@
 //! The first name that a zone file gives to an address is the name of the address; wildcards and glue below a
 //! delegation name nothing. Where a zone is written for the address itself, that one decides, and this is not asked.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use hickory_proto::rr::Name;
 
 use super::ZoneProblem;
+use super::lookup::Zone;
+use super::table::Place;
 
 /// One address record of a zone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Address {
     pub(super) address: IpAddr,
-    pub(super) name: Name,
+    pub(super) place: Place,
     pub(super) ttl: u32,
 }
 
 /// The names of addresses.
 #[derive(Debug, Default)]
 pub(super) struct Pointers {
-    names: BTreeMap<IpAddr, Pointer>,
-    files: Vec<PathBuf>,
+    zones: Vec<(PathBuf, Arc<Zone>)>,
+    /// In the order of the addresses.
+    pointers: Vec<Pointer>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Pointer {
-    name: Name,
+    address: IpAddr,
+    zone: u32,
+    place: Place,
     ttl: u32,
-    file: usize,
 }
 
 impl Pointers {
-    /// Names the addresses of one zone that have no name yet, and tells of those that another zone has named otherwise.
-    pub(super) fn add(
-        &mut self,
-        file: &Path,
-        addresses: Vec<Address>,
+    /// Names the addresses of zones, and tells of those that another zone has named otherwise.
+    pub(super) fn new(
+        zones: Vec<(PathBuf, Arc<Zone>, Vec<Address>)>,
         notices: &mut Vec<ZoneProblem>,
-    ) {
-        let this = self.files.len();
-        self.files.push(file.into());
-        let first_of_other =
-            |pointer: &Pointer, name: &Name| pointer.file != this && pointer.name != *name;
-        for address in addresses {
-            let ip = address.address;
-            let held = self.names.entry(ip).or_insert_with(|| Pointer {
-                name: address.name.clone(),
+    ) -> Self {
+        let mut made = Self::default();
+        let mut all = Vec::with_capacity(zones.iter().map(|(.., addresses)| addresses.len()).sum());
+        for ((file, zone, addresses), number) in zones.into_iter().zip(0_u32..) {
+            made.zones.push((file, zone));
+            all.extend(addresses.into_iter().map(|address| Pointer {
+                address: address.address,
+                zone: number,
+                place: address.place,
                 ttl: address.ttl,
-                file: this,
-            });
-            if first_of_other(held, &address.name) && notices.len() < MAX_NOTICES {
-                let other = self
-                    .files
-                    .get(held.file)
-                    .map_or_else(String::new, |file| file.display().to_string());
-                notices.push(ZoneProblem {
-                    file: file.into(),
-                    line: None,
-                    what: format!(
-                        "`{}` has `{ip}`, which is `{}` by `{other}` and has only that name",
-                        address.name, held.name
-                    ),
-                    write: format!(
-                        "write a reverse zone with the names you want, `{}`",
-                        zone_for(ip)
-                    ),
-                });
-            }
+            }));
         }
+        made.pointers.clone_from(&all);
+        made.pointers.sort_by_key(|pointer| pointer.address);
+        made.pointers.dedup_by_key(|pointer| pointer.address);
+        made.pointers.shrink_to_fit();
+        if made.zones.len() > 1 {
+            let conflicts = all.iter().filter_map(|pointer| made.conflict(pointer));
+            notices.extend(conflicts.take(MAX_NOTICES.saturating_sub(notices.len())));
+        }
+        made
+    }
+
+    /// What to tell of an address that another zone has named otherwise.
+    fn conflict(&self, pointer: &Pointer) -> Option<ZoneProblem> {
+        let ip = pointer.address;
+        let held = self.held(ip).filter(|held| held.zone != pointer.zone)?;
+        let (file, zone) = self.zone(pointer)?;
+        let (other_file, other_zone) = self.zone(held)?;
+        if zone.key(pointer.place) == other_zone.key(held.place) {
+            return None;
+        }
+        Some(ZoneProblem {
+            file: file.clone(),
+            line: None,
+            what: format!(
+                "`{}` has `{ip}`, which is `{}` by `{}` and has only that name",
+                zone.name(pointer.place),
+                other_zone.name(held.place),
+                other_file.display()
+            ),
+            write: format!(
+                "write a reverse zone with the names you want, `{}`",
+                zone_for(ip)
+            ),
+        })
     }
 
     /// The name of an address, and how long it lives.
-    pub(super) fn pointer(&self, address: IpAddr) -> Option<(&Name, u32)> {
-        let found = self.names.get(&address)?;
-        Some((&found.name, found.ttl))
+    pub(super) fn pointer(&self, address: IpAddr) -> Option<(Name, u32)> {
+        let found = self.held(address)?;
+        let (_, zone) = self.zone(found)?;
+        Some((zone.name(found.place), found.ttl))
     }
 
     /// Whether an address between these two has a name.
     pub(super) fn any(&self, range: &RangeInclusive<IpAddr>) -> bool {
-        self.names.range(range.clone()).next().is_some()
+        let first = self
+            .pointers
+            .partition_point(|pointer| pointer.address < *range.start());
+        self.pointers
+            .get(first)
+            .is_some_and(|pointer| range.contains(&pointer.address))
+    }
+
+    fn held(&self, address: IpAddr) -> Option<&Pointer> {
+        let found = self
+            .pointers
+            .binary_search_by_key(&address, |pointer| pointer.address);
+        self.pointers.get(found.ok()?)
+    }
+
+    fn zone(&self, pointer: &Pointer) -> Option<&(PathBuf, Arc<Zone>)> {
+        self.zones.get(usize::try_from(pointer.zone).ok()?)
     }
 }
 
@@ -102,29 +136,43 @@ fn zone_for(address: IpAddr) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::Zones;
+
+    const HEAD: &str = "$TTL 60\n@ SOA . . 1 1 1 1 60\n";
 
     #[test]
     fn the_first_name_of_an_address_counts_and_that_of_another_file_is_told() {
-        let address = |name: &str| Address {
-            address: [192, 168, 1, 10].into(),
-            name: Name::from_ascii(name).unwrap(),
-            ttl: 60,
+        let first = format!("{HEAD}nas A 192.168.1.10\nfiles A 192.168.1.10\nx A 192.168.1.3\n");
+        let alone = Zones::from_text(&[("home.arpa", &first)]).unwrap();
+        assert_eq!(alone.notices(), []);
+        let second = format!("{HEAD}tv 30 A 192.168.1.11\nnas A 192.168.1.10\ny A 192.168.1.3\n");
+        let zones = Zones::from_text(&[("home.arpa", &first), ("lan", &second)]).unwrap();
+        let told: Vec<String> = zones.notices().iter().map(ToString::to_string).collect();
+        let network = "write a reverse zone with the names you want, `1.168.192.in-addr.arpa.zone`";
+        let told_of = |name, address, held| {
+            format!(
+                "lan.zone: `{name}` has `{address}`, which is `{held}` by `home.arpa.zone` and has only that name; \
+                 {network}"
+            )
         };
-        let mut pointers = Pointers::default();
-        let mut notices = Vec::new();
-        let first = vec![address("nas.home.arpa."), address("files.home.arpa.")];
-        pointers.add(Path::new("a.zone"), first, &mut notices);
-        assert_eq!(notices, []);
-        pointers.add(Path::new("b.zone"), vec![address("nas.lan.")], &mut notices);
         assert_eq!(
-            notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            told,
             [
-                "b.zone: `nas.lan.` has `192.168.1.10`, which is `nas.home.arpa.` by `a.zone` and has only that name; \
-                 write a reverse zone with the names you want, `1.168.192.in-addr.arpa.zone`"
+                told_of("nas.lan.", "192.168.1.10", "nas.home.arpa."),
+                told_of("y.lan.", "192.168.1.3", "x.home.arpa."),
             ]
         );
-        let found = pointers.pointer([192, 168, 1, 10].into()).unwrap();
-        assert_eq!(found.0.to_string(), "nas.home.arpa.");
+        let pointer = |last| {
+            let (name, ttl) = zones.pointer([192, 168, 1, last].into())?;
+            Some((name.to_string(), ttl))
+        };
+        assert_eq!(pointer(10), Some(("nas.home.arpa.".into(), 60)));
+        assert_eq!(pointer(11), Some(("tv.lan.".into(), 30)));
+        assert_eq!(pointer(12), None);
+        let any = |first, last| {
+            zones.has_pointers(&([192, 168, 1, first].into()..=[192, 168, 1, last].into()))
+        };
+        assert!(any(0, 3) && any(3, 3) && any(4, 10) && any(11, 255));
+        assert!(!any(0, 2) && !any(4, 9) && !any(12, 255));
     }
 }

@@ -1,5 +1,6 @@
 //! PURE. Names below `in-addr.arpa` (RFC 1035 section 3.5) and `ip6.arpa` (RFC 3596 section 2.5) as addresses.
 
+use std::cmp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
@@ -27,6 +28,62 @@ pub(super) fn parse(name: &Name) -> Option<Reverse> {
         ipv6(labels)
     } else {
         None
+    }
+}
+
+/// All addresses whose names are below zones.
+#[derive(Debug, Default)]
+pub(super) struct Ranges {
+    /// In order, without one in another.
+    ranges: Vec<RangeInclusive<IpAddr>>,
+}
+
+impl Ranges {
+    /// What the zones of these names cover.
+    pub(super) fn of<'a>(origins: impl Iterator<Item = &'a Name>) -> Self {
+        let mut ranges: Vec<_> = origins.flat_map(covered).collect();
+        // Two of them are apart, or one holds the other.
+        ranges.sort_by_key(|range| (*range.start(), cmp::Reverse(*range.end())));
+        ranges.dedup_by(|next, held| held.contains(next.start()));
+        Self { ranges }
+    }
+
+    /// Whether the name of an address is below one of the zones.
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        let after = self
+            .ranges
+            .partition_point(|range| *range.start() <= address);
+        after
+            .checked_sub(1)
+            .and_then(|at| self.ranges.get(at))
+            .is_some_and(|range| range.contains(&address))
+    }
+}
+
+/// The addresses whose names are below a name.
+fn covered(name: &Name) -> Vec<RangeInclusive<IpAddr>> {
+    let all_ipv4 = || Ipv4Addr::UNSPECIFIED.into()..=Ipv4Addr::BROADCAST.into();
+    let all_ipv6 = || Ipv6Addr::UNSPECIFIED.into()..=Ipv6Addr::from_bits(u128::MAX).into();
+    let is = |text: &[&str]| {
+        name.iter().len() == text.len()
+            && name
+                .iter()
+                .zip(text)
+                .all(|(label, text)| label.eq_ignore_ascii_case(text.as_bytes()))
+    };
+    if is(&[]) || is(&["arpa"]) {
+        return vec![all_ipv4(), all_ipv6()];
+    }
+    if is(&["in-addr", "arpa"]) {
+        return vec![all_ipv4()];
+    }
+    if is(&["ip6", "arpa"]) {
+        return vec![all_ipv6()];
+    }
+    match parse(name) {
+        Some(Reverse::Address(address)) => vec![address..=address],
+        Some(Reverse::Network(range)) => vec![range],
+        None => Vec::new(),
     }
 }
 
@@ -130,6 +187,54 @@ mod tests {
         ] {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(parse(&Name::from(address)), Some(Reverse::Address(address)));
+        }
+    }
+
+    #[test]
+    fn an_address_is_covered_exactly_where_its_name_is_below_a_zone() {
+        let addresses: Vec<IpAddr> = [
+            "0.0.0.0",
+            "10.0.0.1",
+            "192.168.0.255",
+            "192.168.1.0",
+            "192.168.1.10",
+            "192.168.2.1",
+            "255.255.255.255",
+            "::",
+            "fd00::a",
+            "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+            "2001:db8::1",
+        ]
+        .map(|text| text.parse().unwrap())
+        .into();
+        for texts in [
+            &["home.arpa."][..],
+            &["arpa."],
+            &["ip6.arpa."],
+            &["IN-ADDR.arpa.", "d.f.ip6.arpa."],
+            &[
+                "1.168.192.in-addr.arpa.",
+                "168.192.in-addr.arpa.",
+                "10.in-addr.arpa.",
+            ],
+            &[
+                "10.1.168.192.in-addr.arpa.",
+                "x.0.1.168.192.in-addr.arpa.",
+                "home.arpa.",
+            ],
+            &["01.168.192.in-addr.arpa.", "df.ip6.arpa."],
+            &[],
+        ] {
+            let origins: Vec<Name> = texts
+                .iter()
+                .map(|text| Name::from_ascii(text).unwrap())
+                .collect();
+            let ranges = Ranges::of(origins.iter());
+            for &address in &addresses {
+                let name = Name::from(address);
+                let below = origins.iter().any(|origin| origin.zone_of(&name));
+                assert_eq!(ranges.contains(address), below, "{address} {texts:?}");
+            }
         }
     }
 }

@@ -225,7 +225,10 @@ impl Local {
     ) -> Option<LocalAnswer> {
         let followed = self.followed.load();
         let by_zone = self.zones.pointer(address);
-        let by_host = || followed.hosts.pointer(address).map(|target| (target, TTL));
+        let by_host = || {
+            let target = followed.hosts.pointer(address)?;
+            Some((target.clone(), TTL))
+        };
         let by_lease = || {
             let target = followed.leases.pointer(address)?;
             let taken = followed.hosts.addresses(&Key::of(target)).is_some()
@@ -233,11 +236,11 @@ impl Local {
                     .zones
                     .answer(target, RecordType::A)
                     .is_some_and(|answer| !answer.denies());
-            (!taken).then_some((target, TTL))
+            (!taken).then(|| (target.clone(), TTL))
         };
         let (target, ttl) = by_zone.or_else(by_host).or_else(by_lease)?;
         let asked = matches!(record_type, RecordType::PTR | RecordType::ANY);
-        let data = asked.then(|| RData::PTR(PTR(target.clone())));
+        let data = asked.then_some(RData::PTR(PTR(target)));
         let mut answer = self.told(name, data.into_iter().collect());
         for record in &mut answer.answers {
             record.ttl = ttl;
@@ -302,7 +305,7 @@ impl LocalAnswer {
     }
 
     /// Where the chain of CNAMEs from `name` ends.
-    fn end(&self, name: &Name) -> Name {
+    pub(super) fn end(&self, name: &Name) -> Name {
         let last = self.answers.last().map(|record| &record.data);
         match last {
             Some(RData::CNAME(target)) => target.0.to_lowercase(),

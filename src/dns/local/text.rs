@@ -3,29 +3,29 @@
 //! The lexer of hickory gives no line, takes quoted text inside parentheses apart, reads `\DDD` wrong and refuses `@`
 //! in the data of a record; so the text is cut here, and hickory is given the data of one record at a time.
 
-use std::mem;
+use std::borrow::Cow;
 
 /// One entry of a zone file: a record or a `$` directive, over one or more lines.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry<'a> {
     /// The line it begins on, from 1.
     pub(super) line: usize,
     /// Whether it begins with white space: the owner is that of the record before.
     pub(super) continues_owner: bool,
     /// What it consists of; never empty.
-    pub(super) tokens: Vec<Token>,
+    pub(super) tokens: Vec<Token<'a>>,
 }
 
 /// One word or quoted text, escapes still in it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Token {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Token<'a> {
     /// The text between the quotes, or the word.
-    pub(super) raw: String,
+    pub(super) raw: Cow<'a, str>,
     /// Whether it began with a quote.
     pub(super) quoted: bool,
 }
 
-impl Token {
+impl Token<'_> {
     /// The text meant: `\DDD` is the character of that decimal number and `\X` is `X`.
     /// `None` where a number is no character of ASCII: text is written as UTF-8.
     pub(super) fn text(&self) -> Option<String> {
@@ -62,8 +62,7 @@ pub(super) struct Fault {
 }
 
 /// Cuts the text into entries; blank lines and comments are gone, and a fault costs its entry only.
-pub(super) fn entries(text: &str) -> Vec<Result<Entry, Fault>> {
-    let mut found = Vec::new();
+pub(super) fn entries<'a>(text: &'a str, mut found: impl FnMut(Result<&Entry<'a>, Fault>)) {
     let mut depth = 0_usize;
     let mut entry = Entry {
         line: 1,
@@ -80,39 +79,47 @@ pub(super) fn entries(text: &str) -> Vec<Result<Entry, Fault>> {
         }
         if let Err((what, write)) = cut(line, &mut depth, &mut entry.tokens) {
             sound = false;
-            found.push(Err(Fault {
+            found(Err(Fault {
                 line: number,
                 what,
                 write,
             }));
         }
         if depth == 0 {
-            let tokens = mem::take(&mut entry.tokens);
-            if sound && !tokens.is_empty() {
-                found.push(Ok(Entry { tokens, ..entry }));
+            if sound && !entry.tokens.is_empty() {
+                found(Ok(&entry));
             }
+            entry.tokens.clear();
         }
     }
     if depth > 0 {
-        found.push(Err(Fault {
+        found(Err(Fault {
             line: entry.line,
             what: "the parenthesis `(` is never closed",
             write: "write `)` after the last field of the record",
         }));
     }
-    found
 }
 
 /// Cuts one line; `depth` counts the parentheses that are open.
-fn cut(
-    line: &str,
+fn cut<'a>(
+    line: &'a str,
     depth: &mut usize,
-    tokens: &mut Vec<Token>,
+    tokens: &mut Vec<Token<'a>>,
 ) -> Result<(), (&'static str, &'static str)> {
-    let mut open: Option<Token> = None;
-    let mut rest = line.chars();
+    let mut open: Option<Token<'a>> = None;
+    let mut rest = line;
     let mut fault = Ok(());
-    while let Some(character) = rest.next() {
+    loop {
+        let (plain, after) = rest.split_at(plain_letters(rest));
+        if !plain.is_empty() {
+            lengthen(&mut open, plain);
+        }
+        let mut letters = after.chars();
+        let Some(character) = letters.next() else {
+            break;
+        };
+        rest = letters.as_str();
         match character {
             ';' => break,
             '(' => {
@@ -130,62 +137,98 @@ fn cut(
                 *depth = depth.saturating_sub(1);
             }
             '"' => {
-                let mut token = open.take().unwrap_or(Token {
-                    raw: String::new(),
-                    quoted: true,
-                });
-                if !quoted(&mut rest, &mut token.raw) {
+                let (inside, after) = quoted(rest);
+                rest = after.unwrap_or_default();
+                if after.is_none() {
                     fault = Err((
                         "the quoted text is not closed",
                         "write `\"` at its end, on the same line",
                     ));
                 }
                 // key="value" of a service binding goes on; text that began with a quote is complete.
-                if token.quoted {
-                    tokens.push(token);
+                if open.is_some() {
+                    lengthen(&mut open, inside);
                 } else {
-                    open = Some(token);
+                    tokens.push(Token {
+                        raw: inside.into(),
+                        quoted: true,
+                    });
                 }
             }
-            '\\' => {
-                let token = open.get_or_insert_default();
-                token.raw.push('\\');
-                token.raw.extend(rest.next());
-            }
             space if space.is_whitespace() => tokens.extend(open.take()),
-            plain => open.get_or_insert_default().raw.push(plain),
+            _ => {
+                if character == '\\' {
+                    letters.next();
+                    rest = letters.as_str();
+                }
+                lengthen(&mut open, before(after, rest));
+            }
         }
     }
     tokens.extend(open);
     fault
 }
 
-/// Reads up to the closing quote; whether there was one.
-fn quoted(rest: &mut std::str::Chars<'_>, raw: &mut String) -> bool {
-    while let Some(character) = rest.next() {
-        match character {
-            '"' => return true,
-            '\\' => {
-                raw.push('\\');
-                raw.extend(rest.next());
-            }
-            plain => raw.push(plain),
+/// How many letters at the beginning are of a word and need no closer look.
+fn plain_letters(text: &str) -> usize {
+    let special =
+        |&byte: &u8| !byte.is_ascii_graphic() || matches!(byte, b';' | b'(' | b')' | b'"' | b'\\');
+    text.as_bytes()
+        .iter()
+        .position(special)
+        .unwrap_or(text.len())
+}
+
+/// What stands in `text` before its end `rest`.
+fn before<'a>(text: &'a str, rest: &str) -> &'a str {
+    text.get(..text.len() - rest.len()).unwrap_or_default()
+}
+
+fn lengthen<'a>(open: &mut Option<Token<'a>>, more: &'a str) {
+    match open {
+        Some(token) => token.raw.to_mut().push_str(more),
+        None => {
+            *open = Some(Token {
+                raw: more.into(),
+                quoted: false,
+            });
         }
     }
-    false
+}
+
+/// What stands up to the closing quote, and after it; up to the end where there is none.
+fn quoted(text: &str) -> (&str, Option<&str>) {
+    let mut rest = text.chars();
+    loop {
+        let here = rest.as_str();
+        match rest.next() {
+            None => return (text, None),
+            Some('"') => return (before(text, here), Some(rest.as_str())),
+            Some('\\') => {
+                rest.next();
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn all(text: &str) -> Vec<Result<Entry<'_>, Fault>> {
+        let mut all = Vec::new();
+        entries(text, |found| all.push(found.cloned()));
+        all
+    }
+
     fn words(text: &str) -> Vec<(usize, Vec<String>)> {
-        entries(text)
+        all(text)
             .into_iter()
             .map(|entry| entry.expect("an entry"))
             .map(|entry| {
-                let tokens = entry.tokens.into_iter().map(|token| token.raw).collect();
-                (entry.line, tokens)
+                let tokens = entry.tokens.into_iter().map(|token| token.raw.into());
+                (entry.line, tokens.collect())
             })
             .collect()
     }
@@ -200,7 +243,7 @@ mod tests {
                 (6, vec!["A".into(), "1.2.3.4".into()]),
             ]
         );
-        let blank: Vec<bool> = entries(text)
+        let blank: Vec<bool> = all(text)
             .into_iter()
             .map(|entry| entry.unwrap().continues_owner)
             .collect();
@@ -238,8 +281,35 @@ mod tests {
     }
 
     #[test]
+    fn words_end_at_white_space_of_every_script_and_keep_what_is_escaped() {
+        for (text, expected) in [
+            ("a\u{a0}b\u{3000}\u{85}c\td", &["a", "b", "c", "d"][..]),
+            ("b\u{fc}ro\u{1}\u{7f}x A", &["b\u{fc}ro\u{1}\u{7f}x", "A"]),
+            (
+                "a\\ b\\;c\\\"d\\\u{fc}e\\(f g",
+                &["a\\ b\\;c\\\"d\\\u{fc}e\\(f", "g"],
+            ),
+            ("a\\", &["a\\"]),
+            ("a(b)c;d", &["a", "b", "c"]),
+            ("k=\"v w\"x\"y\"z \"\" \"q\"r", &["k=v wxyz", "", "q", "r"]),
+        ] {
+            assert_eq!(
+                words(text),
+                [(1, expected.iter().map(ToString::to_string).collect())],
+                "{text}"
+            );
+        }
+        let quotes: Vec<bool> = all("k=\"v\" \"\" \"q\"r")
+            .into_iter()
+            .flat_map(|entry| entry.unwrap().tokens)
+            .map(|token| token.quoted)
+            .collect();
+        assert_eq!(quotes, [false, true, true, false]);
+    }
+
+    #[test]
     fn escapes_are_decimal_numbers_or_the_character_itself() {
-        let token = |raw: &str| Token {
+        let token = |raw: &'static str| Token {
             raw: raw.into(),
             quoted: true,
         };
@@ -252,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_is_not_closed_is_reported_where_it_opens_and_the_rest_is_read() {
-        let found = entries("a TXT \"open\nb A 1.2.3.4\nc SOA (\nd A 1.2.3.4\n");
+        let found = all("a TXT \"open\nb A 1.2.3.4\nc SOA (\nd A 1.2.3.4\n");
         let lines: Vec<Result<usize, usize>> = found
             .iter()
             .map(|entry| match entry {
@@ -261,9 +331,6 @@ mod tests {
             })
             .collect();
         assert_eq!(lines, [Err(1), Ok(2), Err(3)]);
-        assert_eq!(
-            entries("a A 1.2.3.4 )").first().map(Result::is_err),
-            Some(true)
-        );
+        assert_eq!(all("a A 1.2.3.4 )").first().map(Result::is_err), Some(true));
     }
 }
