@@ -18,6 +18,8 @@ use crate::resolve::Question;
 
 /// How long one is used without a look into the cache.
 const AT_HAND: Duration = Duration::from_secs(1);
+/// How long after it was asked for it is not looked for again.
+const ON_ITS_WAY: Duration = Duration::from_millis(5);
 /// So many are held.
 const MOST: usize = 1024;
 
@@ -34,6 +36,15 @@ struct AtHand {
     soa: Option<Soa>,
 }
 
+impl AtHand {
+    fn lasts(&self) -> Duration {
+        match self.soa {
+            Some(_) => AT_HAND,
+            None => ON_ITS_WAY,
+        }
+    }
+}
+
 impl Apexes {
     /// The SOA of the zone of this name (on the wire, in lower case), if it is known. If not, it is asked for, so that it is
     /// known soon.
@@ -43,7 +54,7 @@ impl Apexes {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at_hand) = held.get(zone)
             && at_hand.flushes == flushes
-            && now.saturating_duration_since(at_hand.since) < AT_HAND
+            && now.saturating_duration_since(at_hand.since) < at_hand.lasts()
         {
             return at_hand.soa.clone();
         }

@@ -1,9 +1,12 @@
 //! Where the pipeline gets the truth from: [`Resolver`] in the program, a small world of zones in tests and benches.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::Guard;
+use hickory_proto::rr::Name;
 
+use crate::net::Family;
 use crate::resolve::cache::{Cache, Key};
 use crate::resolve::{Answer, Asker, Begun, Life, Question, ResolveError, Resolver};
 
@@ -23,6 +26,11 @@ pub trait Truth: Send + Sync + 'static {
     /// Whether the answer is at hand, so that nobody need be asked; never, where nothing is kept.
     fn holds(&self, _question: &Question) -> bool {
         false
+    }
+
+    /// The addresses of a name, as far as they are at hand.
+    fn known(&self, _name: &Name, _family: Family) -> Option<Vec<IpAddr>> {
+        None
     }
 
     /// How long the answer that is at hand holds; `None` where none is, or where it is to be asked for again. Where nothing
@@ -71,6 +79,10 @@ impl Truth for Resolver {
 
     fn holds(&self, question: &Question) -> bool {
         Self::holds(self, question)
+    }
+
+    fn known(&self, name: &Name, family: Family) -> Option<Vec<IpAddr>> {
+        self.known_addresses(name, family)
     }
 
     fn life(&self, question: &Question) -> Option<Life> {

@@ -21,10 +21,10 @@ use super::udp::{self, Listener};
 use super::wire::{self, Plain};
 use super::{pipeline, shape};
 use crate::config::Aaaa;
-use crate::net;
+use crate::net::{self, Family};
 use crate::resolve::cache::{Audience, Made};
-use crate::resolve::wire::{Age, Finished};
-use crate::resolve::{Asker, Life, Question, Simple};
+use crate::resolve::wire::{Age, Finished, Parts};
+use crate::resolve::{Asker, Binding, Life, Question, Simple};
 use crate::steer::When;
 
 /// A query that goes the long way.
@@ -136,6 +136,15 @@ impl<T: Truth> Fast<'_, T> {
         }
         let when = view.steering.when(client, &name);
         let plain = match record_type {
+            // Below a port and a scheme, it is about another name (RFC 9460 section 2.3).
+            RecordType::HTTPS
+                if name
+                    .iter()
+                    .next()
+                    .is_some_and(|label| label.starts_with(b"_")) =>
+            {
+                false
+            }
             RecordType::AAAA => view.steering.aaaa(client, &name) == Aaaa::Withhold,
             _ => matches!(
                 needs(record_type, when),
@@ -185,49 +194,32 @@ impl<T: Truth> Waiting<T> {
     /// Appends the answer, and keeps it for those who ask the same; `None` where it is not as foreseen.
     fn tell(&self, simple: &Simple, out: &mut Vec<u8>) -> Option<Told> {
         let query = Plain::read(&self.packet)?;
-        let passes = match self.record_type {
-            RecordType::A if simple.records == 0 => simple.denied || self.when != When::Ipv6Only,
-            RecordType::A => self.ipv4_passes(simple)?,
-            RecordType::AAAA => {
-                if self.is_inside(simple) {
-                    return None;
-                }
-                simple.records == 0
-            }
-            _ => simple.records == 0,
-        };
-        let told = Told {
-            denied: simple.denied,
-            withheld: !passes,
-            cached: true,
-            ..Told::default()
-        };
         let limit = shape::limit(Transport::Udp, query.edns());
-        let cache = self.view.resolver.kept()?;
         let kept = simple.left > 0 && self.view.is_still(self.moment);
+        let cache = self.view.resolver.kept()?;
         let fresh = Age {
             age: 0,
             left: u32::MAX,
         };
-        if passes {
+        let mut told = Told {
+            denied: simple.denied,
+            cached: true,
+            ..Told::default()
+        };
+        let Some((message, parts, life)) = self.changed(simple)? else {
             wire::tell(simple.finished(), &query, fresh, limit, out)?;
             if kept {
                 cache.pass(&query.key(), self.audience, told.into());
             }
             return Some(told);
-        }
-        if self.record_type != RecordType::AAAA {
-            return None;
-        }
-        let soa = self.view.apexes.soa(&self.view.resolver, simple.zone()?)?;
-        let (message, parts) = wire::withheld(simple, &soa.record)?;
+        };
+        told.withheld = true;
         wire::tell(Finished::new(&message, parts), &query, fresh, limit, out)?;
         if kept {
-            let life = cache.life_of(simple.left).least(soa.life);
             let made = Made {
                 message,
                 parts,
-                life: Some(life),
+                life: Some(cache.life_of(simple.left).least(life)),
                 notes: told.into(),
             };
             cache.keep(&query.key(), self.audience, made, super::handler::now());
@@ -235,21 +227,64 @@ impl<T: Truth> Waiting<T> {
         Some(told)
     }
 
-    /// Whether these addresses are told; `None` where that needs a look at more.
-    fn ipv4_passes(&self, simple: &Simple) -> Option<bool> {
-        if self.is_inside(simple) {
-            return None;
+    /// What is told in place of what upstream said, and how long what is new in it holds; `Some(None)`: that itself.
+    /// `None`: what that is takes a look at more.
+    fn changed(&self, simple: &Simple) -> Option<Option<(Vec<u8>, Parts, Life)>> {
+        match self.record_type {
+            RecordType::A => self.ipv4_passes(simple).then_some(None),
+            RecordType::AAAA if self.is_inside(addresses(simple)) => None,
+            RecordType::AAAA if simple.records == 0 => Some(None),
+            RecordType::AAAA => {
+                let soa = self.view.apexes.soa(&self.view.resolver, simple.zone()?)?;
+                let (message, parts) = wire::withheld(simple, &soa.record)?;
+                Some(Some((message, parts, soa.life)))
+            }
+            _ if simple.records == 0 => Some(None),
+            _ => {
+                if !self.is_direct() || self.is_inside(hints(simple)) {
+                    return None;
+                }
+                let stripped = wire::without_ipv6_hints(simple);
+                Some(stripped.map(|(message, parts)| (message, parts, Life::MAX)))
+            }
         }
-        // Where the name may be steered, an address has to be one.
-        let counts = self.when == When::Never
-            || addresses(simple).any(|address| self.view.reach.counts(self.when, address));
-        counts.then_some(true)
+    }
+
+    /// Whether these addresses, or that there are none, is told as it is.
+    fn ipv4_passes(&self, simple: &Simple) -> bool {
+        if self.is_inside(addresses(simple)) {
+            return false;
+        }
+        // Where the name may be steered, an address has to be one; without any, IPv6 decides.
+        self.when == When::Never
+            || simple.denied
+            || addresses(simple).any(|address| self.view.reach.counts(self.when, address))
+    }
+
+    /// Whether it is known that the name is not steered: it has an address over IPv4, as far as the cache knows.
+    fn is_direct(&self) -> bool {
+        if self.when == When::Never {
+            return true;
+        }
+        let counts = |address| self.view.reach.counts(self.when, address);
+        let known = |address| counts(address) && !self.is_inside([address].into_iter());
+        self.view
+            .resolver
+            .known(&self.name, Family::V4)
+            .is_some_and(|addresses| addresses.into_iter().any(known))
     }
 
     /// Whether there is an address that the name must not carry.
-    fn is_inside(&self, simple: &Simple) -> bool {
-        addresses(simple).any(|address| self.view.rebinding.refusal(&self.name, address).is_some())
+    fn is_inside(&self, mut addresses: impl Iterator<Item = IpAddr>) -> bool {
+        addresses.any(|address| self.view.rebinding.refusal(&self.name, address).is_some())
     }
+}
+
+fn hints(simple: &Simple) -> impl Iterator<Item = IpAddr> {
+    simple.data().flat_map(|data| {
+        let binding = Binding::read(data).unwrap_or_default();
+        binding.hints(data)
+    })
 }
 
 fn addresses(simple: &Simple) -> impl Iterator<Item = IpAddr> {

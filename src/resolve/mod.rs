@@ -36,7 +36,7 @@ use self::answer::{chain_end, negative_soa};
 use self::cache::{Failures, Found, Remembered};
 use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
 use self::direct::Direct;
-pub use self::direct::{Asker, Begun, Simple};
+pub use self::direct::{Asker, Begun, Binding, Simple};
 use self::refresh::MAX_PREFETCHES;
 #[cfg(fuzzing)]
 pub use self::upstream::fuzzing;

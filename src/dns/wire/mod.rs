@@ -6,10 +6,12 @@
 //! `unattended`.
 
 mod answer;
+mod hints;
 mod query;
 mod withheld;
 
 pub(super) use answer::tell;
+pub(super) use hints::without_ipv6_hints;
 pub(super) use query::Plain;
 pub(super) use withheld::withheld;
 

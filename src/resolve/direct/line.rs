@@ -200,7 +200,7 @@ impl Line {
                 () = sleep_until(wake.into()) => None,
             };
             match ready {
-                Some(Ok(_)) => self.receive(),
+                Some(Ok(ready)) => self.receive(ready.is_error()),
                 Some(Err(_)) => break,
                 None => {}
             }
@@ -217,7 +217,7 @@ impl Line {
         }
     }
 
-    fn receive(&self) {
+    fn receive(&self, error: bool) {
         let mut broken = false;
         let received = self.socket.try_io(Interest::READABLE, || {
             let more = receive(&self.socket, |reply| self.take(reply))?;
@@ -230,13 +230,16 @@ impl Line {
             broken = true;
         }
         // What the network says of a datagram makes no socket readable.
-        if let Ok(Some(_)) = self.socket.take_error() {
+        if error && let Ok(Some(_)) = self.socket.take_error() {
             broken = true;
         }
-        if broken {
+        if error {
+            // Taken note of, so that it wakes us only once.
             let _seen: io::Result<()> = self
                 .socket
                 .try_io(Interest::ERROR, || Err(io::ErrorKind::WouldBlock.into()));
+        }
+        if broken {
             let all: Vec<Pending> = lock(&self.table)
                 .pending
                 .drain()

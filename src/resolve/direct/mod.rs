@@ -5,6 +5,7 @@
 //!
 //! `line` has the sockets. Called by [`Resolver`], for `dns`.
 
+mod binding;
 mod line;
 mod simple;
 
@@ -19,6 +20,7 @@ use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 use tokio::sync::oneshot;
 
+pub use self::binding::Binding;
 use self::line::Outcome;
 pub(super) use self::line::{Lines, Said};
 pub use self::simple::Simple;

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use super::binding::Binding;
 use crate::config::Cache as Bounds;
 use crate::resolve::cache::UDP_PAYLOAD;
-use crate::resolve::wire::{Finished, HEADER, Parts, TYPE_AND_CLASS, TYPE_OPT};
+use crate::resolve::wire::{Finished, HEADER, Parts, TYPE_AND_CLASS, TYPE_OPT, owner_length};
 
 const A: [u8; 2] = [0, 1];
 const NS: [u8; 2] = [0, 2];
@@ -14,8 +15,7 @@ const CNAME: [u8; 2] = [0, 5];
 const SOA: [u8; 2] = [0, 6];
 const AAAA: [u8; 2] = [0, 28];
 const IN: [u8; 2] = [0, 1];
-/// Types whose answer keeps addresses beside it, or has other rules: MX, SRV, DS, NS, ANY are among those not here.
-const NEGATIVE_ONLY: [[u8; 2]; 4] = [[0, 12], [0, 16], [0, 64], [0, 65]];
+const HTTPS: [u8; 2] = [0, 65];
 /// A pointer to the name of the question.
 const THE_QUESTION: [u8; 2] = [0xc0, 12];
 /// Type, class, TTL and length before the data of a record.
@@ -112,8 +112,8 @@ impl Simple {
         let kind: [u8; 2] = *question
             .get(question.len().checked_sub(TYPE_AND_CLASS)?..)?
             .first_chunk()?;
-        let address = kind == A || kind == AAAA;
-        if !address && !NEGATIVE_ONLY.contains(&kind) {
+        // Other types keep addresses beside them, or have other rules.
+        if ![A, AAAA, HTTPS].contains(&kind) {
             return None;
         }
         let start = HEADER + question.len();
@@ -121,6 +121,7 @@ impl Simple {
             return None;
         }
         let (mut current, _) = reader.name(HEADER)?;
+        let mut place = HEADER;
         let least = seconds(bounds.min_ttl);
         let most = seconds(bounds.max_ttl).max(least);
         let mut at = start;
@@ -130,8 +131,9 @@ impl Simple {
         let mut places: Vec<(usize, u32)> = Vec::with_capacity(8);
         let mut data: Vec<&[u8]> = Vec::new();
         for _ in 0..u16::from_be_bytes([answers0, answers1]) {
-            let record = reader.record(at)?;
-            if record.class != IN || record.owner.bytes() != current.bytes() {
+            let after = reader.after(at, &current, place)?;
+            let record = reader.record(after)?;
+            if record.class != IN {
                 return None;
             }
             // Each client is told the name in its own spelling, which a name that is spelt out would not have.
@@ -147,13 +149,18 @@ impl Simple {
                 if loops || seen.len() > MAX_ALIASES || end != record.end {
                     return None;
                 }
-                current = target;
+                (current, place) = (target, record.data);
                 aliases_end = record.end;
-            } else if record.kind == kind && address {
+            } else if record.kind == kind {
                 let bytes = reply.get(record.data..record.end)?;
-                let length = if kind == A { 4 } else { 16 };
+                let good = match kind {
+                    A => bytes.len() == 4,
+                    AAAA => bytes.len() == 16,
+                    // What stands before one of these may be cut out, so it must not be pointed to.
+                    _ => after == at + 2 && Binding::read(bytes).is_some(),
+                };
                 // The same one twice is kept once.
-                if bytes.len() != length || data.contains(&bytes) || data.len() >= MAX_RECORDS {
+                if !good || data.contains(&bytes) || data.len() >= MAX_RECORDS {
                     return None;
                 }
                 data.push(bytes);
@@ -167,27 +174,39 @@ impl Simple {
         let (mut zone, mut soa) = (None, None);
         for _ in 0..u16::from_be_bytes([authority0, authority1]) {
             let begin = at;
-            let record = reader.record(begin)?;
+            let (owner, after) = reader.name(begin)?;
+            let record = reader.record(after)?;
             at = record.end;
             match record.kind {
                 NS if record.class == IN && soa.is_none() => {
-                    zone = Some(record.owner).filter(|zone| zone.is_above(&current));
+                    zone = Some(owner).filter(|zone| zone.is_above(&current));
                 }
-                SOA if record.class == IN && soa.is_none() && begin == kept => soa = Some(record),
+                SOA if record.class == IN
+                    && soa.is_none()
+                    && begin == kept
+                    && owner.is_above(&current) =>
+                {
+                    soa = Some(record);
+                }
                 _ => return None,
             }
         }
         let mut opt = false;
         for _ in 0..u16::from_be_bytes([more0, more1]) {
-            let record = reader.record(at)?;
+            let after = at + owner_length(reply.get(at..)?)?;
+            let record = reader.record(after)?;
             if record.kind == TYPE_OPT {
                 let plain = is_plain_opt(reply.get(record.data..record.end)?);
-                if opt || !plain || record.owner.length != 1 || record.ttl >> 24 != 0 {
+                if opt || !plain || after != at + 1 || record.ttl >> 24 != 0 {
                     return None;
                 }
                 opt = true;
-            } else if !address {
-                return None;
+            } else if kind == HTTPS {
+                // Addresses of the name itself are kept beside it.
+                let (owner, _) = reader.name(at)?;
+                if owner.bytes() == current.bytes() {
+                    return None;
+                }
             }
             at = record.end;
         }
@@ -199,9 +218,6 @@ impl Simple {
         let left = match (data.is_empty(), soa) {
             (false, None) if code == 0 => positive?,
             (true, Some(soa)) => {
-                if !soa.owner.is_above(&current) {
-                    return None;
-                }
                 let minimum =
                     u32::from_be_bytes(*reply.get(soa.end.checked_sub(4)?..)?.first_chunk()?);
                 if !reader.is_soa(&soa) {
@@ -290,7 +306,6 @@ fn is_plain_opt(mut options: &[u8]) -> bool {
 }
 
 struct Record {
-    owner: Name,
     kind: [u8; 2],
     class: [u8; 2],
     ttl: u32,
@@ -304,14 +319,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn record(&self, at: usize) -> Option<Record> {
-        let (owner, after) = self.name(at)?;
+    /// The record whose owner ends there.
+    fn record(&self, after: usize) -> Option<Record> {
         let [kind0, kind1, class0, class1, ttl @ .., length0, length1] =
             *self.message.get(after..)?.first_chunk::<FIXED>()?;
         let data = after + FIXED;
         let end = data + usize::from(u16::from_be_bytes([length0, length1]));
         (end <= self.message.len()).then_some(Record {
-            owner,
             kind: [kind0, kind1],
             class: [class0, class1],
             ttl: u32::from_be_bytes(ttl),
@@ -319,6 +333,17 @@ impl Reader<'_> {
             data,
             end,
         })
+    }
+
+    /// Where the name ends that begins there, if it is this one, which stands at `place`.
+    fn after(&self, at: usize, name: &Name, place: usize) -> Option<usize> {
+        let [first, second] = *self.message.get(at..)?.first_chunk::<2>()?;
+        // Mostly it points there.
+        if first >= 0xc0 && usize::from(u16::from_be_bytes([first & 0x3f, second])) == place {
+            return Some(at + 2);
+        }
+        let (own, after) = self.name(at)?;
+        (own.bytes() == name.bytes()).then_some(after)
     }
 
     /// The name that begins there, and where what follows it begins. Pointers lead backwards only.

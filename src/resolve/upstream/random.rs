@@ -29,8 +29,8 @@ impl Random {
     ///
     /// [`NoRandomness`].
     pub(in crate::resolve) fn fill(self, octets: &mut [u8]) -> Result<(), NoRandomness> {
-        // A signal cuts short what is longer than 256 octets.
-        octets.chunks_mut(256).try_for_each(fill)
+        // A signal may cut short what is longer than 256 octets.
+        fill(octets).or_else(|_| octets.chunks_mut(256).try_for_each(fill))
     }
 
     /// So many octets; as many as a name has are never cut short.
