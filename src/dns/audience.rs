@@ -12,14 +12,31 @@ const MOST: usize = 1024;
 
 /// The audiences of one view, by what the rules can tell of a client; each with the number of changes since which it is
 /// one.
-#[derive(Debug, Default)]
-pub(super) struct Audiences(Mutex<HashMap<u64, (u64, Audience)>>);
+#[derive(Debug)]
+pub(super) struct Audiences {
+    number: Audience,
+    table: Mutex<HashMap<u64, (u64, Audience)>>,
+}
+
+impl Default for Audiences {
+    fn default() -> Self {
+        Self {
+            number: next(),
+            table: Mutex::default(),
+        }
+    }
+}
 
 impl Audiences {
+    /// A number that those of no other view have.
+    pub(super) fn number(&self) -> Audience {
+        self.number
+    }
+
     /// The audience after so many changes; `None` where there are too many, or where there was another change meanwhile.
     pub(super) fn of(&self, policy: u64, changes: u64) -> Option<Audience> {
         // Every change is complete before anything can panic.
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         match held.get(&policy) {
             Some(&(at, audience)) if at == changes => return Some(audience),
             Some(&(at, _)) if at > changes => return None,

@@ -31,11 +31,15 @@ pub(super) struct Fast<'h, T: Truth> {
     view: Guard<Arc<View<T>>>,
     cache: Guard<Arc<Cache>>,
     moment: Moment,
-    /// The last client and those it belongs to; who sends many queries sends them together.
-    last: Option<(IpAddr, Option<Audience>)>,
+    last: Last,
     tally: Tally,
     begun: Begun,
 }
+
+/// The last client and those it belonged to, under which view and after how many changes: who sends many queries sends
+/// them together, or one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Last(Option<(IpAddr, Audience, u64, Option<Audience>)>);
 
 /// What happened in a batch.
 #[derive(Debug, Default)]
@@ -105,7 +109,7 @@ impl From<u8> for Told {
 
 impl<'h, T: Truth> Fast<'h, T> {
     /// For queries that came this way just now; `None` where each must take the long way.
-    pub(super) fn new(handler: &'h Handler<T>, transport: Transport) -> Option<Self> {
+    pub(super) fn new(handler: &'h Handler<T>, transport: Transport, last: Last) -> Option<Self> {
         if queries_wanted() {
             return None;
         }
@@ -118,7 +122,7 @@ impl<'h, T: Truth> Fast<'h, T> {
             view,
             cache,
             moment,
-            last: None,
+            last,
             tally: Tally::default(),
             begun: Begun::default(),
         })
@@ -155,14 +159,24 @@ impl<'h, T: Truth> Fast<'h, T> {
 impl<T: Truth> Fast<'_, T> {
     /// Those whom a client belongs to.
     pub(super) fn audience(&mut self, client: IpAddr) -> Option<Audience> {
-        match self.last {
-            Some((last, audience)) if last == client => audience,
+        let (view, changes) = (self.view.audiences.number(), self.moment.changes);
+        match self.last.0 {
+            Some((last, under, after, audience))
+                if last == client && under == view && after == changes =>
+            {
+                audience
+            }
             _ => {
                 let audience = self.view.audience_of(client, self.moment);
-                self.last = Some((client, audience));
+                self.last = Last(Some((client, view, changes, audience)));
                 audience
             }
         }
+    }
+
+    /// For the next batch.
+    pub(super) fn last(&self) -> Last {
+        self.last
     }
 
     pub(super) fn view(&self) -> &View<T> {

@@ -20,7 +20,7 @@ use super::audience::Audiences;
 use super::chaos;
 use super::cookie::Standing;
 use super::cookies::Cookies;
-use super::fast::Fast;
+use super::fast::{Fast, Last};
 use super::forwarded::Forwarded;
 use super::in_flight::{InFlight, Place};
 use super::line::Witness;
@@ -269,7 +269,7 @@ impl<T: Truth> Handler<T> {
         transport: Transport,
     ) -> Option<Vec<u8>> {
         let mut answer = Vec::new();
-        Fast::new(self, transport)?.answer(packet, client, &mut answer)?;
+        Fast::new(self, transport, Last::default())?.answer(packet, client, &mut answer)?;
         Some(answer)
     }
 

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::fast::Fast;
+use super::fast::{Fast, Last};
 use super::handler::{Handler, Transport};
 use super::in_flight::Place;
 use super::truth::Truth;
@@ -172,7 +172,7 @@ fn take<T: Truth>(
     transport: Transport,
     open: &mut JoinSet<Option<(Vec<u8>, Place)>>,
 ) -> io::Result<Vec<u8>> {
-    let mut fast = Fast::new(&**handler, transport);
+    let mut fast = Fast::new(&**handler, transport, Last::default());
     let mut out = Vec::new();
     while open.len() < PIPELINED && out.len() < AT_ONCE {
         let Some(message) = next_message(buffer)? else {

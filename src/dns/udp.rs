@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::fast::Fast;
+use super::fast::{Fast, Last};
 use super::handler::{Handler, Transport};
 use super::truth::Truth;
 use super::unattended::LongWay;
@@ -113,8 +113,9 @@ impl<T: Truth> Serving<T> {
                 return;
             }
         };
+        let mut last = Last::default();
         loop {
-            let exchanged = self.answer_batch(&mut batches);
+            let exchanged = self.answer_batch(&mut batches, &mut last);
             if self.stop.is_cancelled() {
                 break;
             }
@@ -135,13 +136,14 @@ impl<T: Truth> Serving<T> {
     }
 
     /// Waits for what comes, answers what is at hand, and begins with the rest. Says how many answers could not be sent.
-    fn answer_batch(&self, batches: &mut Batches) -> io::Result<usize> {
-        let mut fast = None;
+    fn answer_batch(&self, batches: &mut Batches, last: &mut Last) -> io::Result<usize> {
+        let mut fast: Option<Option<Fast<'_, T>>> = None;
         let listener = &self.listener;
-        batches.exchange(&listener.socket, |packet, source, out| {
+        let exchanged = batches.exchange(&listener.socket, |packet, source, out| {
             let client = ClientAddr::new(source);
             // After the wait, not before it: time passes, and things change.
-            let fast = fast.get_or_insert_with(|| Fast::new(&*listener.handler, Transport::Udp));
+            let fast =
+                fast.get_or_insert_with(|| Fast::new(&*listener.handler, Transport::Udp, *last));
             let at_once = fast
                 .as_mut()
                 .and_then(|fast| fast.answer(packet, client, out));
@@ -164,7 +166,11 @@ impl<T: Truth> Serving<T> {
                 let answer = answer(Arc::clone(listener), way, packet.to_vec(), source);
                 listener.open.spawn_on(answer, &self.runtime);
             }
-        })
+        });
+        if let Some(Some(fast)) = &fast {
+            *last = fast.last();
+        }
+        exchanged
     }
 }
 

@@ -14,10 +14,12 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, Sockaddr
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg as _;
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg, sendto};
 
 /// Datagrams of one call.
 const BATCH: usize = 64;
+/// Datagrams of a call where they come alone.
+const FEW: usize = 4;
 /// The longest datagram that is read, in bytes; of a longer one the rest is lost.
 pub const LONGEST_DATAGRAM: usize = 4096;
 /// How long a full socket may hold up the next batch.
@@ -115,8 +117,8 @@ pub fn receive(socket: &impl AsRawFd, mut each: impl FnMut(&[u8])) -> io::Result
     }
     ROOM.with_borrow_mut(|room| {
         let room = room.get_or_insert_with(Room::new);
-        let count = room.receive(socket, MsgFlags::MSG_DONTWAIT, |packet, _| each(packet))?;
-        Ok(count == BATCH)
+        let received = room.receive(socket, MsgFlags::MSG_DONTWAIT, |packet, _| each(packet));
+        received.map(|(_, full)| full)
     })
 }
 
@@ -124,6 +126,9 @@ pub fn receive(socket: &impl AsRawFd, mut each: impl FnMut(&[u8])) -> io::Result
 struct Room<S> {
     packets: Vec<[u8; LONGEST_DATAGRAM]>,
     headers: MultiHeaders<S>,
+    /// How many datagrams the next call takes: what is made ready for each costs more than the call itself where they come
+    /// alone.
+    width: usize,
 }
 
 impl<S: SockaddrLike + Copy> Room<S> {
@@ -131,18 +136,21 @@ impl<S: SockaddrLike + Copy> Room<S> {
         Self {
             packets: vec![[0; LONGEST_DATAGRAM]; BATCH],
             headers: MultiHeaders::preallocate(BATCH, None),
+            width: FEW,
         }
     }
 
+    /// Says how many came, and whether there may be more.
     fn receive(
         &mut self,
         socket: &impl AsRawFd,
         flags: MsgFlags,
         mut each: impl FnMut(&[u8], Option<S>),
-    ) -> io::Result<usize> {
+    ) -> io::Result<(usize, bool)> {
         let mut packets: Vec<_> = self
             .packets
             .iter_mut()
+            .take(self.width)
             .map(|packet| [IoSliceMut::new(packet)])
             .collect();
         let received = recvmmsg(
@@ -157,7 +165,13 @@ impl<S: SockaddrLike + Copy> Room<S> {
             count += 1;
             each(datagram.iovs().next().unwrap_or_default(), datagram.address);
         }
-        Ok(count)
+        let full = count == self.width;
+        self.width = if full {
+            BATCH
+        } else {
+            FEW.max(2 * count).min(BATCH)
+        };
+        Ok((count, full))
     }
 }
 
@@ -170,8 +184,10 @@ impl<S> fmt::Debug for Room<S> {
 /// Sends answers, one after another in `out` up to where each ends. One that cannot be sent at all holds up no other. Says
 /// how many the socket had no room for, also after a moment.
 pub fn send(socket: &UdpSocket, out: &[u8], answers: &[(usize, SocketAddr)]) -> usize {
-    if answers.is_empty() {
-        return 0;
+    match answers {
+        [] => return 0,
+        [(_, client)] if sendto(socket, out, SendFlags::DONTWAIT, client).is_ok() => return 0,
+        _ => {}
     }
     let mut begin = 0;
     let messages: Vec<([IoSlice<'_>; 1], SocketAddrAny)> = answers

@@ -70,6 +70,9 @@ pub struct Begun(Vec<Arc<Row>>);
 impl Begun {
     /// Sends them.
     pub fn send(&mut self) {
+        if self.0.is_empty() {
+            return;
+        }
         let mut rest = std::mem::take(&mut self.0);
         while let Some(first) = rest.first() {
             let (servers, index) = (Arc::clone(&first.servers), first.index);
