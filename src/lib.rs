@@ -6,9 +6,11 @@
 //!
 //! # Four walks
 //!
-//! - **Query**: [`dns`] takes a packet, looks at who asks (acl), answers special names and local zones itself, then asks
+//! - **Query**: [`dns`] takes a batch of packets and tells again what it has told before (the finished answers in the cache
+//!   of [`resolve`], as bytes). Else it looks at who asks (acl), answers special names and local zones itself, then asks
 //!   [`steer`] where the name leads and [`resolve`] what is true of it (cache, then upstreams), shapes the answer
-//!   (AAAA withheld, or A pointed to the gate) and sends it.
+//!   (AAAA withheld, or A pointed to the gate), sends it and keeps it. What is as most things are is asked upstream at once,
+//!   and answered by who reads what upstream says.
 //! - **Connection**: [`proxy`] accepts it once there is a permit, finds its target (CONNECT line, absolute-form, SOCKS,
 //!   SNI or Host), [`dial`] resolves both families, guards each address and races them (Happy Eyeballs), [`relay`] carries the
 //!   bytes until both sides are done; one log line and the counters follow.
@@ -43,6 +45,8 @@
 //! - **inbound**: how a session came in: `Connect`, `Forward`, `Socks5`, `Socks5Udp`, `Tls`, `Http`.
 //! - **local data**: zones, hosts files and DHCP leases of this house. **special name**: one that a standard, or this
 //!   gate, gives a meaning of its own.
+//! - **finished answer**: a message as it was told, less what belongs to one client. **audience**: the clients that are told
+//!   the same of everything. **the long way**: a question's own task, from the packet to the packet.
 //! - **withhold**: take AAAA out of an answer.
 //! - **steer**: point a client to the gate by DNS. **route**: `Direct` or `Gate`.
 //! - **rule**: what the administrator wants for some domains or clients; the first that matches decides.

@@ -22,7 +22,7 @@ use crate::resolve::wire::{HEADER, TYPE_AND_CLASS};
 const IN_USE: Duration = Duration::from_secs(1);
 /// How many.
 const QUERIES: usize = 4096;
-/// Queries of one server that have no answer yet, on all its sockets.
+/// Queries of one socket that have no answer yet.
 const MAX_PENDING: usize = 8192;
 /// How often it is looked whether something has had its time, at least.
 const TICK: Duration = Duration::from_millis(20);
@@ -76,6 +76,8 @@ struct Table {
     /// In the order in which they were sent, and have their time.
     order: VecDeque<(u16, Instant)>,
     sent: usize,
+    /// Nobody listens any more.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -150,7 +152,7 @@ impl Line {
         let mut table = lock(&self.table);
         for (row, random) in rows.iter().zip(random.chunks_exact(RANDOM)) {
             let begin = out.len();
-            let wanted = filled && table.pending.len() < MAX_PENDING;
+            let wanted = filled && !table.closed && table.pending.len() < MAX_PENDING;
             let placed = wanted
                 .then(|| table.place(row, random, self.disguise, &mut out))
                 .flatten();
@@ -209,12 +211,27 @@ impl Line {
             late.iter().for_each(|late| late.row.told(Outcome::Silence));
             super::flush();
             if now >= end {
-                match lock(&self.table).next() {
+                let mut table = lock(&self.table);
+                match table.next() {
                     Some(next) => end = next,
-                    None => break,
+                    None => {
+                        table.closed = true;
+                        return;
+                    }
                 }
             }
         }
+        self.lose_all(true);
+        super::flush();
+    }
+
+    /// Tells all that is waited for that it will not come.
+    fn lose_all(&self, closed: bool) {
+        let mut table = lock(&self.table);
+        table.closed |= closed;
+        let all: Vec<Pending> = table.pending.drain().map(|(_, it)| it).collect();
+        drop(table);
+        all.iter().for_each(|lost| lost.row.told(Outcome::Lost));
     }
 
     fn receive(&self, error: bool) {
@@ -240,12 +257,7 @@ impl Line {
                 .try_io(Interest::ERROR, || Err(io::ErrorKind::WouldBlock.into()));
         }
         if broken {
-            let all: Vec<Pending> = lock(&self.table)
-                .pending
-                .drain()
-                .map(|(_, it)| it)
-                .collect();
-            all.iter().for_each(|lost| lost.row.told(Outcome::Lost));
+            self.lose_all(false);
         }
     }
 
