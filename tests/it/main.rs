@@ -17,6 +17,7 @@ mod connect;
 mod crowds;
 mod differential;
 mod dns_cache;
+mod dns_consistency;
 mod dns_flood;
 mod dns_garbage;
 mod dns_https;
