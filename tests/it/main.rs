@@ -24,6 +24,7 @@ mod dns_https;
 mod dns_lies;
 mod dns_local;
 mod dns_manners;
+mod dns_soak;
 mod dns_steering;
 mod dns_strategy;
 mod dns_tls;
