@@ -6,9 +6,10 @@ use hickory_proto::rr::Record;
 use super::format::{Expect, UpstreamAsked};
 use super::{dig, records};
 
-/// What differs, in words; nothing where the answer is as expected.
+/// What differs, in words; nothing where the answer is as expected. The spelling of owners is looked at with `letters`.
 pub(crate) fn differences(
     expect: &Expect,
+    letters: bool,
     query: &[u8],
     packet: &[u8],
     fill: &dyn Fn(&str) -> String,
@@ -79,7 +80,12 @@ pub(crate) fn differences(
         ("additional", &expect.additional, &message.additionals),
     ] {
         if expected.trim() != "any"
-            && !same(&records::patterns(&fill(expected))?, came, expect.any_order)
+            && !same(
+                &records::patterns(&fill(expected))?,
+                came,
+                letters,
+                expect.any_order,
+            )
         {
             let expected = match fill(expected).trim() {
                 "" => "no record".to_owned(),
@@ -128,9 +134,15 @@ fn form(query: &[u8], message: &Message, wrong: &mut Vec<String>) {
     {
         wrong.push(format!("the question came back as {echoed}"));
     }
+    if let ([asked], [front, ..]) = (asked.queries.as_slice(), message.answers.as_slice())
+        && front.name == *asked.name()
+        && !front.name.eq_case(asked.name())
+    {
+        wrong.push(format!("the name at the front came back as {}", front.name));
+    }
 }
 
-fn same(expected: &[records::Pattern], came: &[Record], any_order: bool) -> bool {
+fn same(expected: &[records::Pattern], came: &[Record], letters: bool, any_order: bool) -> bool {
     if expected.len() != came.len() {
         return false;
     }
@@ -138,11 +150,11 @@ fn same(expected: &[records::Pattern], came: &[Record], any_order: bool) -> bool
         return expected
             .iter()
             .zip(came)
-            .all(|(pattern, record)| pattern.fits(record));
+            .all(|(pattern, record)| pattern.fits(record, letters));
     }
     let mut left: Vec<&Record> = came.iter().collect();
     expected.iter().all(|pattern| {
-        let found = left.iter().position(|record| pattern.fits(record));
+        let found = left.iter().position(|record| pattern.fits(record, letters));
         found.is_some_and(|index| {
             left.remove(index);
             true

@@ -23,6 +23,8 @@ pub(crate) struct Scenario {
     /// The servers that the gate may ask.
     #[serde(default)]
     pub(crate) upstream: Vec<Upstream>,
+    /// Why no question is to be asked again.
+    pub(crate) once: Option<String>,
     /// What happens, in order.
     #[serde(default)]
     pub(crate) step: Vec<Step>,
@@ -149,6 +151,10 @@ pub(crate) struct Step {
     pub(crate) options: Vec<String>,
     /// QUERY, STATUS, NOTIFY, UPDATE or a number.
     pub(crate) opcode: Option<String>,
+    /// Why it is not to be asked again.
+    pub(crate) once: Option<String>,
+    /// Why its answer is not in the store; it is asked again all the same.
+    pub(crate) unkept: Option<String>,
     /// Do not wait: a later step receives the answer by this name.
     #[serde(rename = "as")]
     pub(crate) label: Option<String>,

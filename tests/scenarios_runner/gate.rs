@@ -15,8 +15,8 @@ use tokio::time::advance;
 use toml::{Table, Value};
 
 use super::format::Scenario;
-use super::steps;
 use super::upstream::{Server, Shared, bind};
+use super::{Way, steps};
 
 /// What every gate of a replay is told, where the file says nothing else: loopback, free ports, no proxy but what
 /// steering needs.
@@ -59,6 +59,8 @@ pub(crate) enum Order {
     Pass(Duration),
     /// The gate reads its files again; says whether it took them.
     Reload,
+    /// The runtime stands still until the other end is dropped; the gate's own threads do not.
+    Hold(std::sync::mpsc::Receiver<()>),
 }
 
 /// An order, and where to say that it is done, and how it went.
@@ -102,7 +104,7 @@ impl Place {
 }
 
 /// Plays a file from the first step to the last.
-pub(crate) fn play(scenario: Scenario) -> Result<(), String> {
+pub(crate) fn play(scenario: Scenario, way: Way) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -144,7 +146,7 @@ pub(crate) fn play(scenario: Scenario) -> Result<(), String> {
         };
         let running = app.start().map_err(|error| format!("the gate: {error}"))?;
         // From here on the clock stands still, because a blocking task runs.
-        let played = tokio::task::spawn_blocking(move || steps::play(&scenario, &place));
+        let played = tokio::task::spawn_blocking(move || steps::play(&scenario, &place, way));
         let running = obey(running, obeyed).await;
         let outcome = played.await.map_err(|error| error.to_string())?;
         running.stop(std::future::ready(())).await;
@@ -168,6 +170,11 @@ async fn obey(mut running: Running, mut orders: mpsc::UnboundedReceiver<Ordered>
                 let good = running.reload();
                 settle().await;
                 good
+            }
+            Order::Hold(end) => {
+                done.send(true).ok();
+                end.recv().ok();
+                continue;
             }
         };
         done.send(good).ok();

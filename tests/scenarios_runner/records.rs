@@ -20,9 +20,10 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Whether a record is as expected; names to the letter.
-    pub(crate) fn fits(&self, record: &Record) -> bool {
-        record.name.eq_case(&self.name)
+    /// Whether a record is as expected; with `letters`, its owner in this spelling.
+    pub(crate) fn fits(&self, record: &Record, letters: bool) -> bool {
+        record.name == self.name
+            && (!letters || record.name.eq_case(&self.name))
             && (self.ttl.0..=self.ttl.1).contains(&record.ttl)
             && record.record_type() == self.record_type
             && record.dns_class == DNSClass::IN

@@ -10,11 +10,12 @@ use std::time::Duration;
 use hickory_proto::op::Message;
 use tokio::sync::oneshot;
 
+use super::again;
 use super::client::{Came, Line, query};
 use super::expect::{asked, differences};
 use super::format::{Expect, Scenario, Step, Transport, duration};
 use super::gate::{self, Order, Place};
-use super::{dig, records};
+use super::{Way, dig, records};
 
 /// How much real time an answer may take that needs no time of the clock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,9 +27,10 @@ const TICK: Duration = Duration::from_millis(20);
 const GATE: &str = "127.53.0.1";
 
 /// Plays all steps; the first that fails ends it.
-pub(crate) fn play(scenario: &Scenario, place: &Place) -> Result<(), String> {
+pub(crate) fn play(scenario: &Scenario, place: &Place, way: Way) -> Result<(), String> {
     let mut player = Player {
         place,
+        way,
         lines: HashMap::new(),
         open: HashMap::new(),
         inbox: HashMap::new(),
@@ -64,21 +66,22 @@ fn kind(over: Transport) -> &'static str {
     }
 }
 
-struct Player<'a> {
-    place: &'a Place,
+pub(super) struct Player<'a> {
+    pub(super) place: &'a Place,
+    way: Way,
     lines: HashMap<String, Line>,
     open: HashMap<String, Open>,
     /// What came on a socket while another answer was waited for.
-    inbox: HashMap<String, Vec<Vec<u8>>>,
+    pub(super) inbox: HashMap<String, Vec<Vec<u8>>>,
     cookie: Option<String>,
-    next_id: u16,
+    pub(super) next_id: u16,
     /// A datagram was sent since the gate was last waited for.
     sent: Cell<bool>,
 }
 
 /// A question that is not answered yet.
-struct Open {
-    line: String,
+pub(super) struct Open {
+    pub(super) line: String,
     query: Vec<u8>,
     asked_before: usize,
 }
@@ -131,8 +134,14 @@ impl Player<'_> {
                     self.open.insert(label.clone(), open);
                 }
                 None => {
-                    let came = self.receive(step, open);
-                    came.map_err(|error| format!("{text}\n{error}"))?;
+                    let came = self.receive(step, open, true);
+                    let came = came.map_err(|error| format!("{text}\n{error}"))?;
+                    if self.way == Way::Again
+                        && let Some(first) = came
+                    {
+                        let came = self.again(step, packet, &first, begun);
+                        came.map_err(|error| format!("{text}, asked again\n{error}"))?;
+                    }
                 }
             }
             acted = true;
@@ -146,7 +155,7 @@ impl Player<'_> {
                 query: open.query.clone(),
                 asked_before: open.asked_before,
             });
-            self.receive(step, open)
+            self.receive(step, open, true)
                 .map_err(|error| format!("receive `{label}`\n{error}"))?;
             if let Some(open) = again {
                 self.open.insert(label.clone(), open);
@@ -191,13 +200,21 @@ impl Player<'_> {
         let mut packets = Vec::new();
         for question in step.ask.iter().flat_map(|questions| questions.all()) {
             self.next_id = self.next_id.wrapping_add(1);
-            let packet = query(step, question, self.next_id, self.cookie.as_deref())?;
+            let mut packet = query(step, question, self.next_id, self.cookie.as_deref())?;
+            if self.way == Way::Long {
+                again::lengthen(&mut packet);
+            }
             packets.push((format!("ask {question}"), packet));
         }
         Ok(packets)
     }
 
-    fn send(&mut self, step: &Step, packet: Vec<u8>, begun: usize) -> Result<Open, String> {
+    pub(super) fn send(
+        &mut self,
+        step: &Step,
+        packet: Vec<u8>,
+        begun: usize,
+    ) -> Result<Open, String> {
         // One after the other, also where the gate has several threads.
         if self.sent.get() {
             self.order(Order::Settle)?;
@@ -234,8 +251,13 @@ impl Player<'_> {
             .ok_or_else(|| format!("the gate does not listen for {kind}"))
     }
 
-    /// Waits for the answer and compares it.
-    fn receive(&mut self, step: &Step, open: Open) -> Result<(), String> {
+    /// Waits for the answer and compares it, to the letter or not; the answer, where there is one.
+    pub(super) fn receive(
+        &mut self,
+        step: &Step,
+        open: Open,
+        letters: bool,
+    ) -> Result<Option<Vec<u8>>, String> {
         let nothing = Expect::default();
         let expect = step.expect.as_ref().unwrap_or(&nothing);
         let within = step
@@ -271,8 +293,8 @@ impl Player<'_> {
         };
         self.servers(expect, open.asked_before)?;
         let packet = match (came, quiet) {
-            (Came::End, true) => return Ok(()),
-            (Came::Nothing, true) if !expect.closed => return Ok(()),
+            (Came::End, true) => return Ok(None),
+            (Came::Nothing, true) if !expect.closed => return Ok(None),
             (Came::Nothing, true) => return Err("the connection is still open".to_owned()),
             (Came::Nothing, false) if step.within.is_some() => {
                 return Err("no answer came in the time given".to_owned());
@@ -301,16 +323,16 @@ impl Player<'_> {
             self.cookie = Some(dig::hex(cookie));
         }
         let fill = |text: &str| text.replace("{gate}", GATE);
-        let wrong = differences(expect, &open.query, &packet, &fill)?;
+        let wrong = differences(expect, letters, &open.query, &packet, &fill)?;
         if wrong.is_empty() {
-            Ok(())
+            Ok(Some(packet))
         } else {
             Err(wrong.join("\n"))
         }
     }
 
     /// The answer to a question, whatever else comes on its socket.
-    fn take(&mut self, open: &Open, wait: Duration) -> Result<Came, String> {
+    pub(super) fn take(&mut self, open: &Open, wait: Duration) -> Result<Came, String> {
         let is_it = |packet: &Vec<u8>| {
             packet.first_chunk::<2>() == open.query.first_chunk::<2>() || open.query.len() < 2
         };
@@ -339,7 +361,7 @@ impl Player<'_> {
         asked(expected, all.get(since..).unwrap_or_default()).map_or(Ok(()), Err)
     }
 
-    fn order(&self, order: Order) -> Result<bool, String> {
+    pub(super) fn order(&self, order: Order) -> Result<bool, String> {
         if self.sent.take() {
             self.place.arrive();
         }

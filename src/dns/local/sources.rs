@@ -12,7 +12,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::ResponseCode;
@@ -37,7 +36,6 @@ pub struct Local {
     /// Whether files are followed: then a name that is not there now may be there soon.
     follows: bool,
     pub(super) followed: Arc<ArcSwap<Followed>>,
-    changes: Arc<AtomicU64>,
 }
 
 /// What may change at any moment.
@@ -45,6 +43,8 @@ pub struct Local {
 pub(super) struct Followed {
     pub(super) hosts: Arc<HostNames>,
     pub(super) leases: Arc<HostNames>,
+    /// How often something of it has changed.
+    changes: u64,
 }
 
 impl From<Zones> for Local {
@@ -61,7 +61,6 @@ impl Local {
             domain,
             follows,
             followed: Arc::default(),
-            changes: Arc::default(),
         }
     }
 
@@ -76,8 +75,8 @@ impl Local {
         self.followed.rcu(|held| Followed {
             hosts: Arc::clone(&hosts),
             leases: Arc::clone(&held.leases),
+            changes: held.changes.wrapping_add(1),
         });
-        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Answers from these leases from now on.
@@ -86,14 +85,14 @@ impl Local {
         self.followed.rcu(|held| Followed {
             hosts: Arc::clone(&held.hosts),
             leases: Arc::clone(&leases),
+            changes: held.changes.wrapping_add(1),
         });
-        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// How often hosts files or leases have changed. Who reads it before an answer knows later whether that may be another
-    /// one now.
+    /// one now. It changes with them, and not a moment later: then who has seen the new answer could be told the old one.
     pub(in crate::dns) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+        self.followed.load().changes
     }
 
     /// Whether the name is ours, for a question of this type.
