@@ -5,9 +5,16 @@
 //!
 //! `line` has the sockets. Called by [`Resolver`], for `dns`.
 
+#[cfg(any(test, fuzzing))]
+mod agreement;
 mod binding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod line;
+mod reader;
 mod simple;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::fmt;
