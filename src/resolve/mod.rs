@@ -254,6 +254,7 @@ impl Resolver {
         self.epoch.fetch_add(1, Ordering::Release);
         self.flights.forget();
         self.direct.forget();
+        self.upstreams.load().forget_given();
         if let Some(validator) = self.validator.load().as_deref() {
             validator.forget(&matches);
         }
