@@ -245,7 +245,7 @@ impl<T: Truth> Foreseen<T> {
 
     /// What is told in place of what upstream said, if not that itself, and how long what else it rests on holds. `None`:
     /// what that is takes a look at more.
-    fn changed(&self, simple: &Simple) -> Option<(Option<(Vec<u8>, Parts)>, Life)> {
+    fn changed(&self, simple: &Simple) -> Option<(Option<Remade>, Life)> {
         match self.record_type {
             RecordType::A => self.ipv4_passes(simple).then_some((None, Life::MAX)),
             RecordType::AAAA if self.is_inside(addresses(simple)) => None,
@@ -312,6 +312,9 @@ fn addresses(simple: &Simple) -> impl Iterator<Item = IpAddr> {
         v4.or(v6).ok()
     })
 }
+
+/// A message made of another one, and how it is divided.
+type Remade = (Vec<u8>, Parts);
 
 /// A zone's SOA for a negative answer.
 #[derive(Clone, Debug)]
