@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_proto::rr::{Name, RecordType};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable};
+use hickory_proto::serialize::binary::{
+    BinDecodable, BinDecoder, BinEncodable, BinEncoder, NameEncoding,
+};
 
 use super::handler::now;
 use super::truth::Truth;
@@ -93,6 +95,14 @@ fn read(resolver: &impl Truth, question: &Question, now: Instant) -> Option<Soa>
         .answers
         .iter()
         .filter(|record| record.name == question.name);
-    let record = soa_for(&question.name, own)?.to_bytes().ok()?.into();
-    Some(Soa { record, life })
+    let soa = soa_for(&question.name, own)?;
+    let mut record = Vec::new();
+    let mut encoder = BinEncoder::new(&mut record);
+    // It will stand at another place, where pointers within it would lead elsewhere.
+    encoder.set_name_encoding(NameEncoding::Uncompressed);
+    soa.emit(&mut encoder).ok()?;
+    Some(Soa {
+        record: record.into(),
+        life,
+    })
 }

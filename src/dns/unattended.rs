@@ -41,10 +41,15 @@ struct Waiting<T: Truth> {
     listener: Arc<Listener<T>>,
     /// Who stops waits for it.
     _open: TaskTrackerToken,
-    view: Arc<View<T>>,
     source: SocketAddr,
-    packet: Box<[u8]>,
     place: Place,
+    foreseen: Foreseen<T>,
+}
+
+/// A query whose answer will be told as it is, or as AAAA withheld, and what decides about that.
+pub(super) struct Foreseen<T> {
+    view: Arc<View<T>>,
+    packet: Box<[u8]>,
     name: Name,
     record_type: RecordType,
     when: When,
@@ -62,7 +67,7 @@ impl<T: Truth> Fast<'_, T> {
         place: Place,
     ) -> Result<(), LongWay> {
         let client = net::ClientAddr::new(source).ip();
-        let Some((query, name, when, audience)) = self.foresee(packet, client) else {
+        let Some((query, foreseen)) = self.foresee(packet, client) else {
             return Err(LongWay {
                 place,
                 granted: false,
@@ -74,32 +79,24 @@ impl<T: Truth> Fast<'_, T> {
                 granted: false,
             });
         }
-        let record_type = RecordType::from(query.record_type());
         let question = Question {
-            name: name.clone(),
-            record_type,
+            name: foreseen.name.clone(),
+            record_type: foreseen.record_type,
             dnssec_ok: false,
             checking_disabled: false,
         };
-        let (view, moment) = (self.view_arc(), self.moment());
+        let resolver = Arc::clone(&foreseen.view.resolver);
         let mut place = Some(place);
         let asker = || -> Option<Box<dyn Asker>> {
             Some(Box::new(Waiting {
                 listener: Arc::clone(listener),
                 _open: listener.open.token(),
-                view: Arc::clone(&view),
                 source,
-                packet: packet.into(),
                 place: place.take()?,
-                name,
-                record_type,
-                when,
-                audience,
-                moment,
+                foreseen,
             }))
         };
         let key = query.key();
-        let resolver = Arc::clone(&view.resolver);
         resolver.begin(&question, &key, query.question(), self.begun(), asker);
         match place {
             Some(place) => Err(LongWay {
@@ -110,12 +107,12 @@ impl<T: Truth> Fast<'_, T> {
         }
     }
 
-    /// What can be said before of a query whose answer will be told as it is, or as AAAA withheld.
-    fn foresee<'p>(
+    /// What can be said before of a query, where its answer will be told as it is, or as AAAA withheld.
+    pub(super) fn foresee<'p>(
         &mut self,
         packet: &'p [u8],
         client: IpAddr,
-    ) -> Option<(Plain<'p>, Name, When, Audience)> {
+    ) -> Option<(Plain<'p>, Foreseen<T>)> {
         let query = Plain::read(packet)?;
         let record_type = RecordType::from(query.record_type());
         let known = matches!(
@@ -135,6 +132,7 @@ impl<T: Truth> Fast<'_, T> {
             return None;
         }
         let when = view.steering.when(client, &name);
+        let withholds = || view.steering.aaaa(client, &name) == Aaaa::Withhold;
         let plain = match record_type {
             // Below a port and a scheme, it is about another name (RFC 9460 section 2.3).
             RecordType::HTTPS
@@ -145,26 +143,40 @@ impl<T: Truth> Fast<'_, T> {
             {
                 false
             }
-            RecordType::AAAA => view.steering.aaaa(client, &name) == Aaaa::Withhold,
+            RecordType::AAAA => withholds(),
+            // Their hints are AAAA, too.
+            RecordType::HTTPS if !withholds() => false,
             _ => matches!(
                 needs(record_type, when),
                 Needs::Nothing | Needs::Ipv4ThenIpv6
             ),
         };
-        plain.then_some((query, name, when, audience))
+        if !plain {
+            return None;
+        }
+        let foreseen = Foreseen {
+            view: self.view_arc(),
+            packet: packet.into(),
+            name,
+            record_type,
+            when,
+            audience,
+            moment: self.moment(),
+        };
+        Some((query, foreseen))
     }
 }
 
 impl<T: Truth> Asker for Waiting<T> {
     fn told(self: Box<Self>, simple: Option<&Simple>) -> Option<fn()> {
         let mut answer = Vec::new();
-        let told = simple.and_then(|simple| self.tell(simple, &mut answer));
+        let told = simple.and_then(|simple| self.foreseen.tell(simple, &mut answer));
         let Some(told) = told else {
             let Self {
                 listener,
                 source,
-                packet,
                 place,
+                foreseen,
                 ..
             } = *self;
             let way = LongWay {
@@ -172,11 +184,11 @@ impl<T: Truth> Asker for Waiting<T> {
                 granted: true,
             };
             let open = listener.open.clone();
-            open.spawn(udp::answer(listener, way, packet.into(), source));
+            open.spawn(udp::answer(listener, way, foreseen.packet.into(), source));
             return None;
         };
         let handler = &self.listener.handler;
-        handler.count_queries(self.record_type, Transport::Udp, 1);
+        handler.count_queries(self.foreseen.record_type, Transport::Udp, 1);
         let rcode = match told.denied {
             true => ResponseCode::NXDomain,
             false => ResponseCode::NoError,
@@ -190,9 +202,9 @@ impl<T: Truth> Asker for Waiting<T> {
     }
 }
 
-impl<T: Truth> Waiting<T> {
+impl<T: Truth> Foreseen<T> {
     /// Appends the answer, and keeps it for those who ask the same; `None` where it is not as foreseen.
-    fn tell(&self, simple: &Simple, out: &mut Vec<u8>) -> Option<Told> {
+    pub(super) fn tell(&self, simple: &Simple, out: &mut Vec<u8>) -> Option<Told> {
         let query = Plain::read(&self.packet)?;
         let limit = shape::limit(Transport::Udp, query.edns());
         let kept = simple.left > 0 && self.view.is_still(self.moment);
@@ -206,47 +218,44 @@ impl<T: Truth> Waiting<T> {
             cached: true,
             ..Told::default()
         };
-        let Some((message, parts, life)) = self.changed(simple)? else {
-            wire::tell(simple.finished(), &query, fresh, limit, out)?;
-            if kept {
-                cache.pass(&query.key(), self.audience, told.into());
-            }
-            return Some(told);
+        let (changed, life) = self.changed(simple)?;
+        told.withheld = changed.is_some();
+        let (message, parts) = match &changed {
+            Some((message, parts)) => (message, *parts),
+            None => (&simple.message, simple.parts),
         };
-        told.withheld = true;
-        wire::tell(Finished::new(&message, parts), &query, fresh, limit, out)?;
-        if kept {
-            let made = Made {
-                message,
-                parts,
-                life: Some(cache.life_of(simple.left).least(life)),
-                notes: told.into(),
-            };
-            cache.keep(&query.key(), self.audience, made, super::handler::now());
+        wire::tell(Finished::new(message, parts), &query, fresh, limit, out)?;
+        if !kept {
+            return Some(told);
         }
+        if changed.is_none() && life == Life::MAX {
+            cache.pass(&query.key(), self.audience, told.into());
+            return Some(told);
+        }
+        let (message, parts) = changed.unwrap_or_else(|| (simple.message.clone(), simple.parts));
+        let made = Made {
+            message,
+            parts,
+            life: Some(cache.life_of(simple.left).least(life)),
+            notes: told.into(),
+        };
+        cache.keep(&query.key(), self.audience, made, super::handler::now());
         Some(told)
     }
 
-    /// What is told in place of what upstream said, and how long what is new in it holds; `Some(None)`: that itself.
-    /// `None`: what that is takes a look at more.
-    fn changed(&self, simple: &Simple) -> Option<Option<(Vec<u8>, Parts, Life)>> {
+    /// What is told in place of what upstream said, if not that itself, and how long what else it rests on holds. `None`:
+    /// what that is takes a look at more.
+    fn changed(&self, simple: &Simple) -> Option<(Option<Remade>, Life)> {
         match self.record_type {
-            RecordType::A => self.ipv4_passes(simple).then_some(None),
+            RecordType::A => self.ipv4_passes(simple).then_some((None, Life::MAX)),
             RecordType::AAAA if self.is_inside(addresses(simple)) => None,
-            RecordType::AAAA if simple.records == 0 => Some(None),
+            _ if simple.records == 0 => Some((None, Life::MAX)),
             RecordType::AAAA => {
                 let soa = self.view.apexes.soa(&self.view.resolver, simple.zone()?)?;
-                let (message, parts) = wire::withheld(simple, &soa.record)?;
-                Some(Some((message, parts, soa.life)))
+                Some((Some(wire::withheld(simple, &soa.record)?), soa.life))
             }
-            _ if simple.records == 0 => Some(None),
-            _ => {
-                if !self.is_direct() || self.is_inside(hints(simple)) {
-                    return None;
-                }
-                let stripped = wire::without_ipv6_hints(simple);
-                Some(stripped.map(|(message, parts)| (message, parts, Life::MAX)))
-            }
+            _ if self.is_inside(hints(simple)) => None,
+            _ => Some((wire::without_ipv6_hints(simple), self.directness()?)),
         }
     }
 
@@ -261,17 +270,22 @@ impl<T: Truth> Waiting<T> {
             || addresses(simple).any(|address| self.view.reach.counts(self.when, address))
     }
 
-    /// Whether it is known that the name is not steered: it has an address over IPv4, as far as the cache knows.
-    fn is_direct(&self) -> bool {
+    /// How long it is known that the name is not steered: it has an address over IPv4, as far as the cache knows.
+    fn directness(&self) -> Option<Life> {
         if self.when == When::Never {
-            return true;
+            return Some(Life::MAX);
         }
+        let resolver = &self.view.resolver;
+        let life = resolver.life(&Question {
+            name: self.name.clone(),
+            record_type: RecordType::A,
+            dnssec_ok: false,
+            checking_disabled: false,
+        })?;
         let counts = |address| self.view.reach.counts(self.when, address);
         let known = |address| counts(address) && !self.is_inside([address].into_iter());
-        self.view
-            .resolver
-            .known(&self.name, Family::V4)
-            .is_some_and(|addresses| addresses.into_iter().any(known))
+        let mut addresses = resolver.known(&self.name, Family::V4)?.into_iter();
+        addresses.any(known).then_some(life)
     }
 
     /// Whether there is an address that the name must not carry.
@@ -298,6 +312,9 @@ fn addresses(simple: &Simple) -> impl Iterator<Item = IpAddr> {
         v4.or(v6).ok()
     })
 }
+
+/// A message made of another one, and how it is divided.
+type Remade = (Vec<u8>, Parts);
 
 /// A zone's SOA for a negative answer.
 #[derive(Clone, Debug)]

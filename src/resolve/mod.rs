@@ -36,6 +36,8 @@ use self::answer::{chain_end, negative_soa};
 use self::cache::{Failures, Found, Remembered};
 use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
 use self::direct::Direct;
+#[cfg(fuzzing)]
+pub use self::direct::fuzzing as in_place;
 pub use self::direct::{Asker, Begun, Binding, Simple};
 use self::refresh::MAX_PREFETCHES;
 #[cfg(fuzzing)]
@@ -252,6 +254,7 @@ impl Resolver {
         self.epoch.fetch_add(1, Ordering::Release);
         self.flights.forget();
         self.direct.forget();
+        self.upstreams.load().forget_given();
         if let Some(validator) = self.validator.load().as_deref() {
             validator.forget(&matches);
         }

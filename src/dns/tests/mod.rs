@@ -7,6 +7,7 @@ mod own;
 mod rebound;
 mod steered;
 mod told;
+mod unattended;
 mod withheld;
 
 use std::net::SocketAddr;

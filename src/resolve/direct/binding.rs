@@ -78,14 +78,14 @@ impl Binding {
     }
 }
 
-/// Whether it is a list of texts that are not empty, each with its length before it.
+/// Whether it is a list of texts that are not empty, each with its length before it. What is no UTF-8 is read nowhere else.
 fn is_list(mut value: &[u8]) -> bool {
     if value.is_empty() {
         return false;
     }
     while let Some((&length, rest)) = value.split_first() {
-        match rest.get(usize::from(length)..) {
-            Some(rest) if length > 0 => value = rest,
+        match rest.split_at_checked(length.into()) {
+            Some((text, rest)) if length > 0 && std::str::from_utf8(text).is_ok() => value = rest,
             _ => return false,
         }
     }

@@ -5,9 +5,16 @@
 //!
 //! `line` has the sockets. Called by [`Resolver`], for `dns`.
 
+#[cfg(any(test, fuzzing))]
+mod agreement;
 mod binding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod line;
+mod reader;
 mod simple;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -199,6 +206,24 @@ impl Row {
         self.askers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Leaves what the server said to who goes the long way, unless something was forgotten since it was asked.
+    fn leave(&self, said: Option<Said>) {
+        let is_still = || self.direct.epoch.load(Ordering::Acquire) == self.begun;
+        if !is_still() {
+            return;
+        }
+        let given = Given {
+            index: self.index,
+            asked: self.asked,
+            said,
+        };
+        self.servers.give(&self.question, given);
+        // A flush that began meanwhile may have passed by this place already.
+        if !is_still() {
+            self.servers.forget_given();
+        }
+    }
+
     /// Tells those who wait what has become of the question.
     fn told(&self, outcome: Outcome<'_>) {
         let mut said = None;
@@ -226,14 +251,7 @@ impl Row {
             self.direct.keep(self, simple);
         }
         if let Some(said) = said {
-            self.servers.give(
-                &self.question,
-                Given {
-                    index: self.index,
-                    asked: self.asked,
-                    said,
-                },
-            );
+            self.leave(said);
         }
         for asker in self.direct.take(self) {
             if let Some(flush) = asker.told(simple.as_ref()) {

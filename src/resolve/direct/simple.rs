@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::binding::Binding;
+use super::reader::Reader;
 use crate::config::Cache as Bounds;
 use crate::resolve::cache::UDP_PAYLOAD;
 use crate::resolve::wire::{Finished, HEADER, Parts, TYPE_AND_CLASS, TYPE_OPT, owner_length};
@@ -18,46 +19,12 @@ const IN: [u8; 2] = [0, 1];
 const HTTPS: [u8; 2] = [0, 65];
 /// A pointer to the name of the question.
 const THE_QUESTION: [u8; 2] = [0xc0, 12];
-/// Type, class, TTL and length before the data of a record.
-const FIXED: usize = 10;
 /// Longer chains of aliases are read the long way.
 const MAX_ALIASES: usize = 8;
 /// More records are compared the long way, each with each.
 const MAX_RECORDS: usize = 24;
-/// The longest name.
-const LONGEST_NAME: usize = 255;
 /// The longest TTL (RFC 2181 section 8).
 const MAX_TTL: u32 = 0x7fff_ffff;
-
-/// A name in lower case.
-#[derive(Clone, Copy)]
-struct Name {
-    bytes: [u8; LONGEST_NAME],
-    length: usize,
-}
-
-impl Name {
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-
-    /// Where this name ends in another one, if it is that name or above it.
-    fn is_above(&self, other: &Self) -> bool {
-        let mut rest = other.bytes();
-        loop {
-            if rest == self.bytes() {
-                return true;
-            }
-            match rest.split_first() {
-                Some((&label @ 1.., after)) => match after.get(usize::from(label)..) {
-                    Some(after) => rest = after,
-                    None => return false,
-                },
-                _ => return false,
-            }
-        }
-    }
-}
 
 /// What a server said, as it is kept.
 #[derive(Clone, Debug)]
@@ -86,7 +53,11 @@ impl Simple {
     /// Reads the answer to this question (name in lower case, type, class), whose own question has the same bytes at the
     /// same place; `None` where it is not simple.
     pub fn read(question: &[u8], reply: &[u8], bounds: &Bounds) -> Option<Self> {
-        let reader = Reader { message: reply };
+        let start = HEADER + question.len();
+        let reader = Reader {
+            message: reply,
+            question_end: start,
+        };
         let header = reply.first_chunk::<HEADER>()?;
         let [
             _,
@@ -116,11 +87,10 @@ impl Simple {
         if ![A, AAAA, HTTPS].contains(&kind) {
             return None;
         }
-        let start = HEADER + question.len();
         if reply.get(HEADER..start)? != question {
             return None;
         }
-        let (mut current, _) = reader.name(HEADER)?;
+        let (mut current, _) = reader.name(HEADER, &[])?;
         let mut place = HEADER;
         let least = seconds(bounds.min_ttl);
         let most = seconds(bounds.max_ttl).max(least);
@@ -131,7 +101,7 @@ impl Simple {
         let mut places: Vec<(usize, u32)> = Vec::with_capacity(8);
         let mut data: Vec<&[u8]> = Vec::new();
         for _ in 0..u16::from_be_bytes([answers0, answers1]) {
-            let after = reader.after(at, &current, place)?;
+            let after = reader.after(at, &current, place, &places)?;
             let record = reader.record(after)?;
             if record.class != IN {
                 return None;
@@ -140,10 +110,10 @@ impl Simple {
             if aliases == 0 && reply.get(at..at + 2) != Some(&THE_QUESTION) {
                 return None;
             }
-            let ttl = record.ttl.clamp(least, most);
+            places.push((record.ttl_place, record.ttl.clamp(least, most)));
             if record.kind == CNAME && data.is_empty() {
                 aliases += 1;
-                let (target, end) = reader.name(record.data)?;
+                let (target, end) = reader.name(record.data, &places)?;
                 seen.push(current);
                 let loops = seen.iter().any(|seen| seen.bytes() == target.bytes());
                 if loops || seen.len() > MAX_ALIASES || end != record.end {
@@ -156,8 +126,11 @@ impl Simple {
                 let good = match kind {
                     A => bytes.len() == 4,
                     AAAA => bytes.len() == 16,
-                    // What stands before one of these may be cut out, so it must not be pointed to.
-                    _ => after == at + 2 && Binding::read(bytes).is_some(),
+                    // What stands before one of these may be cut out, so it must not be pointed to, nor past it.
+                    _ => {
+                        let owner = reader.pointer(at).filter(|_| after == at + 2);
+                        owner.is_some_and(|to| to < aliases_end) && Binding::read(bytes).is_some()
+                    }
                 };
                 // The same one twice is kept once.
                 if !good || data.contains(&bytes) || data.len() >= MAX_RECORDS {
@@ -167,14 +140,13 @@ impl Simple {
             } else {
                 return None;
             }
-            places.push((record.ttl_place, ttl));
             at = record.end;
         }
         let kept = at;
         let (mut zone, mut soa) = (None, None);
         for _ in 0..u16::from_be_bytes([authority0, authority1]) {
             let begin = at;
-            let (owner, after) = reader.name(begin)?;
+            let (owner, after) = reader.name(begin, &places)?;
             let record = reader.record(after)?;
             at = record.end;
             match record.kind {
@@ -203,7 +175,7 @@ impl Simple {
                 opt = true;
             } else if kind == HTTPS {
                 // Addresses of the name itself are kept beside it.
-                let (owner, _) = reader.name(at)?;
+                let (owner, _) = reader.name(at, &places)?;
                 if owner.bytes() == current.bytes() {
                     return None;
                 }
@@ -220,12 +192,12 @@ impl Simple {
             (true, Some(soa)) => {
                 let minimum =
                     u32::from_be_bytes(*reply.get(soa.end.checked_sub(4)?..)?.first_chunk()?);
-                if !reader.is_soa(&soa) {
-                    return None;
-                }
                 let ttl = soa.ttl.clamp(least, most);
                 let negative = ttl.min(minimum).min(seconds(bounds.max_negative_ttl));
                 places.push((soa.ttl_place, ttl.min(negative)));
+                if !reader.is_soa(&soa, &places) {
+                    return None;
+                }
                 end = soa.end;
                 negative.min(positive.unwrap_or(u32::MAX))
             }
@@ -246,7 +218,7 @@ impl Simple {
         for (place, _) in &places {
             message.extend(u16::try_from(*place).ok()?.to_be_bytes());
         }
-        let zone = zone.map(|zone| current.length - zone.length);
+        let zone = zone.map(|zone| current.bytes().len() - zone.bytes().len());
         Some(Self {
             message,
             parts,
@@ -303,92 +275,6 @@ fn is_plain_opt(mut options: &[u8]) -> bool {
         }
     }
     options.is_empty()
-}
-
-struct Record {
-    kind: [u8; 2],
-    class: [u8; 2],
-    ttl: u32,
-    ttl_place: usize,
-    data: usize,
-    end: usize,
-}
-
-struct Reader<'a> {
-    message: &'a [u8],
-}
-
-impl Reader<'_> {
-    /// The record whose owner ends there.
-    fn record(&self, after: usize) -> Option<Record> {
-        let [kind0, kind1, class0, class1, ttl @ .., length0, length1] =
-            *self.message.get(after..)?.first_chunk::<FIXED>()?;
-        let data = after + FIXED;
-        let end = data + usize::from(u16::from_be_bytes([length0, length1]));
-        (end <= self.message.len()).then_some(Record {
-            kind: [kind0, kind1],
-            class: [class0, class1],
-            ttl: u32::from_be_bytes(ttl),
-            ttl_place: after + 4,
-            data,
-            end,
-        })
-    }
-
-    /// Where the name ends that begins there, if it is this one, which stands at `place`.
-    fn after(&self, at: usize, name: &Name, place: usize) -> Option<usize> {
-        let [first, second] = *self.message.get(at..)?.first_chunk::<2>()?;
-        // Mostly it points there.
-        if first >= 0xc0 && usize::from(u16::from_be_bytes([first & 0x3f, second])) == place {
-            return Some(at + 2);
-        }
-        let (own, after) = self.name(at)?;
-        (own.bytes() == name.bytes()).then_some(after)
-    }
-
-    /// The name that begins there, and where what follows it begins. Pointers lead backwards only.
-    fn name(&self, start: usize) -> Option<(Name, usize)> {
-        let mut name = Name {
-            bytes: [0; LONGEST_NAME],
-            length: 0,
-        };
-        let (mut at, mut bound, mut after) = (start, start, None);
-        loop {
-            let first = *self.message.get(at)?;
-            match first {
-                0 => {
-                    name.length += 1;
-                    let after = after.unwrap_or(at + 1);
-                    return (name.length <= LONGEST_NAME).then_some((name, after));
-                }
-                1..=63 => {
-                    let end = at + 1 + usize::from(first);
-                    let label = self.message.get(at..end)?;
-                    let to = name.bytes.get_mut(name.length..name.length + label.len())?;
-                    to.copy_from_slice(label);
-                    to.make_ascii_lowercase();
-                    name.length += label.len();
-                    at = end;
-                }
-                0xc0.. => {
-                    let second = *self.message.get(at + 1)?;
-                    after = after.or(Some(at + 2));
-                    let to = usize::from(u16::from_be_bytes([first & 0x3f, second]));
-                    if to >= bound || to < HEADER {
-                        return None;
-                    }
-                    (at, bound) = (to, to);
-                }
-                _ => return None,
-            }
-        }
-    }
-
-    /// Whether the data is two names and five numbers (RFC 1035 section 3.3.13).
-    fn is_soa(&self, record: &Record) -> bool {
-        let second = self.name(record.data).and_then(|(_, at)| self.name(at));
-        second.is_some_and(|(_, at)| at + 20 == record.end)
-    }
 }
 
 fn seconds(duration: Duration) -> u32 {

@@ -282,7 +282,7 @@ impl Client {
 /// # Errors
 ///
 /// [`AskError`] unless it is NOERROR or NXDOMAIN and makes sense.
-fn told(question: &Question, message: Message) -> Result<Answer, AskError> {
+pub(super) fn told(question: &Question, message: Message) -> Result<Answer, AskError> {
     let rcode = message.metadata.response_code;
     if !matches!(rcode, ResponseCode::NoError | ResponseCode::NXDomain) {
         return Err(AskError::Failed {

@@ -150,6 +150,13 @@ impl Upstreams {
         self.group(question).plain(now)
     }
 
+    /// Forgets what servers said to questions that nobody went on with yet.
+    pub(super) fn forget_given(&self) {
+        for group in self.zones.values().chain([&self.general]) {
+            group.servers.forget_given();
+        }
+    }
+
     /// How many servers for this question are up, as far as is known now.
     pub(super) fn live(&self, question: &Question) -> usize {
         self.group(question).live()

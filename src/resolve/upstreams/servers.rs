@@ -134,6 +134,11 @@ impl Servers {
         given.filter(|given| now().saturating_duration_since(given.asked) < timeout)
     }
 
+    /// Forgets what was left of questions.
+    pub(in crate::resolve) fn forget_given(&self) {
+        self.table_of_given().clear();
+    }
+
     fn table_of_given(&self) -> MutexGuard<'_, HashMap<Question, Given>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }

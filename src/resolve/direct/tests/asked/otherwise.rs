@@ -1,0 +1,144 @@
+//! What is said otherwise than foreseen, or not at all, goes the long way.
+
+use hickory_proto::rr::Name;
+use tokio::net::UdpSocket;
+
+use super::*;
+
+#[tokio::test]
+async fn an_error_goes_the_long_way_which_does_not_ask_again() {
+    let server = Scripted::start(|_, query| code(query, ResponseCode::ServFail)).await;
+    let resolver = resolver(&server);
+    assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
+    let error = resolver.lookup(&question("a.example.")).await;
+    let rcode = ResponseCode::ServFail;
+    assert!(
+        matches!(&error, Err(ResolveError::Failed { rcode: told, .. }) if *told == rcode),
+        "{error:?}"
+    );
+    assert_eq!(server.count(Transport::Udp), 1);
+    assert!(!Askers::new().begin(&resolver, "a.example."), "remembered");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_simple_is_read_the_long_way_and_not_asked_for_again() {
+    let server = Scripted::start(|_, query| {
+        let mut message = reply(query);
+        let owner = query.queries[0].name.clone();
+        // The same one twice.
+        for _ in 0..2 {
+            message.add_answer(Record::from_rdata(owner.clone(), 60, address(1)));
+        }
+        vec![Reply::Send(message)]
+    })
+    .await;
+    let resolver = resolver(&server);
+    assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
+    assert_eq!(looked_up(&resolver, "a.example.").await, [address(1)]);
+    assert_eq!(server.count(Transport::Udp), 1);
+}
+
+#[tokio::test]
+async fn what_is_too_long_and_what_has_another_case_is_asked_for_over_tcp_at_once() {
+    for other_case in [false, true] {
+        let server = Scripted::start(move |transport, query| match transport {
+            Transport::Udp => {
+                let mut message = reply(query);
+                message.metadata.truncation = !other_case;
+                if other_case {
+                    let told = &mut message.queries[0];
+                    told.name = flipped(&told.name);
+                }
+                vec![Reply::Send(message)]
+            }
+            _ => good(query, 1),
+        })
+        .await;
+        let resolver = resolver_with(&[server.on(Transport::Udp)], TIMEOUT, |dns| {
+            dns.upstream.case_randomization = other_case;
+        });
+        assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
+        assert_eq!(looked_up(&resolver, "a.example.").await, [address(1)]);
+        let counts = [Transport::Udp, Transport::Tcp].map(|over| server.count(over));
+        assert_eq!(counts, [1, 1], "{other_case}");
+    }
+}
+
+/// The name with every letter in the other case.
+fn flipped(name: &Name) -> Name {
+    let flip = |letter: u8| {
+        if letter.is_ascii_alphabetic() {
+            letter ^ 0x20
+        } else {
+            letter
+        }
+    };
+    let labels = name
+        .iter()
+        .map(|label| label.iter().copied().map(flip).collect());
+    let labels: Vec<Vec<u8>> = labels.collect();
+    let mut flipped = Name::from_labels(labels).unwrap();
+    flipped.set_fqdn(true);
+    flipped
+}
+
+#[tokio::test]
+async fn a_server_older_than_edns_is_asked_again_without_it() {
+    let server = Scripted::start(|_, query| {
+        if query.edns.is_none() {
+            return good(query, 1);
+        }
+        let mut message = Message::response(query.metadata.id, query.metadata.op_code);
+        message.metadata.response_code = ResponseCode::FormErr;
+        vec![Reply::Send(message)]
+    })
+    .await;
+    let resolver = resolver(&server);
+    assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
+    assert_eq!(looked_up(&resolver, "a.example.").await, [address(1)]);
+    assert_eq!(server.count(Transport::Udp), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_silence_the_whole_takes_no_longer_than_the_time_of_a_server() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let server = Server {
+        transport: Transport::Udp,
+        address: silent.local_addr().unwrap(),
+        name: None,
+        path: None,
+    };
+    let timeout = Duration::from_secs(3);
+    let resolver = resolver_with(&[server], timeout, |_| {});
+    let begun = now();
+    assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
+    let patience = now() - begun;
+    assert!(
+        patience >= timeout / 3 && patience < timeout / 2,
+        "{patience:?}"
+    );
+    let error = resolver.lookup(&question("a.example.")).await;
+    assert_eq!(error, Err(ResolveError::Timeout));
+    let taken = now() - begun;
+    assert!(
+        taken >= timeout && taken <= timeout + timeout / 20,
+        "{taken:?}"
+    );
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_long_way_is_gone() {
+    let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let first = Server {
+        transport: Transport::Udp,
+        address: gone.local_addr().unwrap(),
+        name: None,
+        path: None,
+    };
+    drop(gone);
+    let second = Scripted::start(|_, query| good(query, 2)).await;
+    let servers = [first, second.on(Transport::Udp)];
+    let resolver = resolver_with(&servers, TIMEOUT, |_| {});
+    assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
+    assert_eq!(looked_up(&resolver, "a.example.").await, [address(2)]);
+}
