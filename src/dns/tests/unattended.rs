@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use hickory_proto::rr::rdata::{CNAME, NS};
 use hickory_proto::serialize::binary::BinEncodable;
 
-use super::super::fast::Fast;
+use super::super::fast::{Fast, Last};
 use super::super::handler::View;
 use super::*;
 use crate::resolve::{Answer, Question, Resolver, Simple, Trust};
@@ -57,14 +57,14 @@ impl Gate {
     /// What is told at once, from the cache.
     fn at_once(&self, packet: &[u8]) -> Option<Message> {
         let mut out = Vec::new();
-        let mut fast = Fast::new(&self.handler, Transport::Udp).unwrap();
+        let mut fast = Fast::new(&self.handler, Transport::Udp, Last::default()).unwrap();
         fast.answer(packet, client(), &mut out)?;
         Some(Message::from_vec(&out).unwrap())
     }
 
     /// What is told without a task of what a message says.
     fn unattended(&self, packet: &[u8], said: &Message) -> Option<Message> {
-        let mut fast = Fast::new(&self.handler, Transport::Udp).unwrap();
+        let mut fast = Fast::new(&self.handler, Transport::Udp, Last::default()).unwrap();
         let (_, foreseen) = fast.foresee(packet, client().ip())?;
         let asked = &said.queries[0];
         let wire = asked.to_bytes().unwrap();
