@@ -326,7 +326,7 @@ impl<T: Truth> Handler<T> {
         self.reply(message, client, transport, granted).await
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 

@@ -26,6 +26,7 @@ use crate::resolve::cache::{Audience, Made};
 use crate::resolve::wire::{Age, Finished, Parts};
 use crate::resolve::{Asker, Binding, Life, Question, Simple};
 use crate::steer::When;
+use crate::telemetry::Metrics;
 
 /// A query that goes the long way.
 #[derive(Debug)]
@@ -197,7 +198,7 @@ impl<T: Truth> Asker for Waiting<T> {
         if told.withheld {
             handler.metrics().dns_withheld.inc();
         }
-        OUTBOX.with_borrow_mut(|outbox| outbox.add(&self.listener.socket, &answer, self.source));
+        OUTBOX.with_borrow_mut(|outbox| outbox.add(&self.listener, &answer, self.source));
         Some(send)
     }
 }
@@ -339,18 +340,21 @@ struct Outbox {
 /// Answers one after another, where each ends, and to whom it goes.
 struct Letters {
     socket: Arc<UdpSocket>,
+    metrics: Arc<Metrics>,
     out: Vec<u8>,
     answers: Vec<(usize, SocketAddr)>,
 }
 
 impl Outbox {
-    fn add(&mut self, socket: &Arc<UdpSocket>, answer: &[u8], client: SocketAddr) {
+    fn add<T: Truth>(&mut self, listener: &Listener<T>, answer: &[u8], client: SocketAddr) {
+        let (socket, metrics) = (&listener.socket, listener.handler.metrics());
         let same = |held: &&mut Letters| Arc::ptr_eq(&held.socket, socket);
         let letters = match self.boxes.iter_mut().find(same) {
             Some(letters) => letters,
             None => {
                 let letters = Letters {
                     socket: Arc::clone(socket),
+                    metrics: Arc::clone(metrics),
                     out: Vec::new(),
                     answers: Vec::new(),
                 };
@@ -373,6 +377,8 @@ fn send() {
         let unsent = net::send(&letters.socket, &letters.out, &letters.answers);
         if unsent > 0 {
             tracing::debug!(unsent, "no room for answers");
+            let lost = u64::try_from(unsent).unwrap_or(u64::MAX);
+            letters.metrics.dns_overload.inc_by(lost);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! PURE. The fast path on packets: what most clients ask is read in place, and answered with the bytes of an answer that
 //! was made before (RFC 1035 section 4.1).
 //!
-//! [`Plain`] is such a query, [`tell`] says such an answer, [`withheld`] makes one of what upstream said. What is not plain, or does not fit, is for `pipeline` and
+//! [`Plain`] is such a query, [`tell`] says such an answer, [`withheld()`] makes one of what upstream said. What is not plain, or does not fit, is for `pipeline` and
 //! `shape`; nothing is decided here that they decide. Called by `fast` and
 //! `unattended`.
 
