@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
 use super::{Row, now};
@@ -48,8 +49,8 @@ pub(super) enum Outcome<'m> {
     Answer(&'m [u8]),
     /// Something else.
     Said(Said),
-    /// Nothing in time.
-    Silence,
+    /// Nothing in time; what comes still comes here.
+    Silence(oneshot::Receiver<Said>),
     /// It could not be sent, or nobody listens.
     Lost,
 }
@@ -75,6 +76,8 @@ struct Table {
     pending: HashMap<u16, Pending>,
     /// In the order in which they were sent, and have their time.
     order: VecDeque<(u16, Instant)>,
+    /// Likewise those that have gone the long way.
+    late: VecDeque<(u16, Instant)>,
     sent: usize,
     /// Nobody listens any more.
     closed: bool,
@@ -86,6 +89,8 @@ struct Pending {
     sent: Box<[u8]>,
     row: Arc<Row>,
     until: Instant,
+    /// Who has gone on with it the long way.
+    late: Option<oneshot::Sender<Said>>,
 }
 
 impl Lines {
@@ -208,7 +213,9 @@ impl Line {
             }
             let now = now();
             let late = lock(&self.table).late(now);
-            late.iter().for_each(|late| late.row.told(Outcome::Silence));
+            for (row, said) in late {
+                row.told(Outcome::Silence(said));
+            }
             super::flush();
             if now >= end {
                 let mut table = lock(&self.table);
@@ -274,8 +281,23 @@ impl Line {
         let Some(said) = judge(&pending.get().sent, reply, self.disguise) else {
             return;
         };
-        let row = pending.remove().row;
+        let Pending { row, late, .. } = pending.remove();
         drop(table);
+        if let Some(late) = late {
+            let said = match said {
+                Judged::Truncated => Said::Truncated,
+                Judged::OtherCase => Said::OtherCase,
+                Judged::Bare => Said::Message(reply.to_vec()),
+                Judged::Answer | Judged::Said => {
+                    let mut plain = reply.to_vec();
+                    undisguise(&mut plain, row.question());
+                    Said::Message(plain)
+                }
+            };
+            // It may have its answer from elsewhere.
+            late.send(said).ok();
+            return;
+        }
         match said {
             Judged::Answer => {
                 let mut plain = reply.to_vec();
@@ -337,6 +359,7 @@ impl Table {
             sent,
             row: Arc::clone(row),
             until: row.until(),
+            late: None,
         };
         self.order.push_back((id, pending.until));
         self.pending.insert(id, pending);
@@ -345,27 +368,48 @@ impl Table {
 
     /// When the next one has had its time.
     fn next(&mut self) -> Option<Instant> {
-        while let Some((id, until)) = self.order.front() {
-            if self.pending.get(id).is_some_and(|it| it.until == *until) {
-                return Some(*until);
-            }
-            self.order.pop_front();
+        let one = first(&mut self.order, &self.pending).map(|(_, until)| until);
+        let other = first(&mut self.late, &self.pending).map(|(_, until)| until);
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
         }
-        None
     }
 
-    /// Those that have had theirs.
-    fn late(&mut self, now: Instant) -> Vec<Pending> {
+    /// Those that have had theirs, each with what may be said to it still: it is listened for as long as the long way takes.
+    fn late(&mut self, now: Instant) -> Vec<(Arc<Row>, oneshot::Receiver<Said>)> {
+        let due = |it: &(u16, Instant)| it.1 <= now;
+        while let Some((id, _)) = first(&mut self.late, &self.pending).filter(due) {
+            self.pending.remove(&id);
+        }
         let mut late = Vec::new();
-        while let Some(until) = self.next().filter(|until| *until <= now) {
-            if let Some((id, at)) = self.order.pop_front()
-                && at == until
-            {
-                late.extend(self.pending.remove(&id));
-            }
+        while let Some((id, _)) = first(&mut self.order, &self.pending).filter(due) {
+            self.order.pop_front();
+            let Some(pending) = self.pending.get_mut(&id) else {
+                continue;
+            };
+            let (teller, said) = oneshot::channel();
+            pending.late = Some(teller);
+            pending.until = pending.row.end().max(now + TICK);
+            self.late.push_back((id, pending.until));
+            late.push((Arc::clone(&pending.row), said));
         }
         late
     }
+}
+
+/// The first of a queue that is waited for still.
+fn first(
+    queue: &mut VecDeque<(u16, Instant)>,
+    pending: &HashMap<u16, Pending>,
+) -> Option<(u16, Instant)> {
+    while let Some(&(id, until)) = queue.front() {
+        if pending.get(&id).is_some_and(|it| it.until == until) {
+            return Some((id, until));
+        }
+        queue.pop_front();
+    }
+    None
 }
 
 enum Judged {

@@ -33,7 +33,7 @@ pub(super) use self::line::{Lines, Said};
 pub use self::simple::Simple;
 use super::cache::{Cache, Failures, Key, Remembered, UDP_PAYLOAD};
 use super::coalesce::MAX_FLIGHTS;
-use super::upstreams::{Given, Servers};
+use super::upstreams::{Given, Heard, Servers};
 use super::{Question, Resolver, count_entries, now};
 use crate::telemetry::Metrics;
 
@@ -202,12 +202,17 @@ impl Row {
         self.until
     }
 
+    /// Until when the long way waits for it.
+    fn end(&self) -> Instant {
+        self.asked + self.servers.timeout()
+    }
+
     fn askers(&self) -> MutexGuard<'_, Vec<Box<dyn Asker>>> {
         self.askers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves what the server said to who goes the long way, unless something was forgotten since it was asked.
-    fn leave(&self, said: Option<Said>) {
+    fn leave(&self, said: Heard) {
         let is_still = || self.direct.epoch.load(Ordering::Acquire) == self.begun;
         if !is_still() {
             return;
@@ -232,16 +237,16 @@ impl Row {
                 let bounds = *self.direct.cache.load().bounds();
                 let simple = Simple::read(&self.wire, reply, &bounds);
                 if simple.is_none() {
-                    said = Some(Some(Said::Message(reply.to_vec())));
+                    said = Some(Heard::Said(Said::Message(reply.to_vec())));
                 }
                 simple
             }
             Outcome::Said(what) => {
-                said = Some(Some(what));
+                said = Some(Heard::Said(what));
                 None
             }
-            Outcome::Silence => {
-                said = Some(None);
+            Outcome::Silence(late) => {
+                said = Some(Heard::Nothing(late));
                 None
             }
             Outcome::Lost => None,

@@ -34,8 +34,8 @@ pub(super) use self::random::Random;
 pub use self::tls::{Trust, TrustError};
 use self::udp::Reply;
 use super::answer::{extended_errors, is_endless, read, refers};
-use super::direct::{Lines, Said};
-use super::upstreams::Given;
+use super::direct::Lines;
+use super::upstreams::{Given, Heard};
 use super::{Answer, ExtendedError, Question};
 use crate::config::{Server, Transport, Upstream};
 
@@ -101,8 +101,8 @@ pub(super) struct Client {
 #[derive(Default)]
 struct Progress {
     begun: bool,
-    /// What the server has said over UDP already.
-    said: Option<Said>,
+    /// What was heard of the server over UDP already.
+    said: Option<Heard>,
     /// Why what UDP brought was not enough.
     heard: Option<&'static str>,
     /// What UDP brought could not be read; it may have been forged, so it was not the end.
@@ -163,7 +163,7 @@ impl Client {
             now().into_std().saturating_duration_since(given.asked)
         });
         let mut progress = Progress {
-            said: given.and_then(|given| given.said),
+            said: given.map(|given| given.said),
             ..Progress::default()
         };
         let left = self.timeout.saturating_sub(passed);
@@ -234,13 +234,20 @@ impl Client {
                 repeat: repeat_interval(self.timeout),
             };
             let query = query(Transport::Udp)?;
-            let given = progress
-                .said
-                .take()
-                .and_then(|said| udp::given(said, &progress.garbled));
+            let garbled = &progress.garbled;
+            let (given, late) = match progress.said.take() {
+                Some(Heard::Said(said)) => (udp::given(said, garbled), None),
+                Some(Heard::Nothing(late)) => (None, Some(late)),
+                None => (None, None),
+            };
             let reply = match given {
                 Some(reply) => reply,
-                None => udp::exchange(&manner, &query, self.random, &progress.garbled).await?,
+                // What was sent first is still listened for.
+                None => tokio::select! {
+                    biased;
+                    reply = udp::late(late, garbled) => reply,
+                    reply = udp::exchange(&manner, &query, self.random, garbled) => reply?,
+                },
             };
             match reply {
                 Reply::Answer(message) => return Ok(*message),

@@ -4,7 +4,7 @@
 //! A query that got no answer is repeated while the older sockets are still listened to. Messages that are not the
 //! answer are passed over. Called by [`Client`](super::Client), which bounds the time.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use hickory_proto::op::Message;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tracing::debug;
 
@@ -89,6 +90,21 @@ pub(super) fn given(said: Said, garbled: &Mutex<Option<String>>) -> Option<Reply
                 None
             }
         },
+    }
+}
+
+/// What a server says late to what was sent elsewhere; for ever waited for where nothing comes that can be read.
+pub(super) async fn late(
+    said: Option<oneshot::Receiver<Said>>,
+    garbled: &Mutex<Option<String>>,
+) -> Reply {
+    let heard = match said {
+        Some(said) => said.await.ok(),
+        None => None,
+    };
+    match heard.and_then(|said| given(said, garbled)) {
+        Some(reply) => reply,
+        None => pending().await,
     }
 }
 

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::rr::Name;
 
 use self::group::Group;
-pub(super) use self::servers::{Given, Servers};
+pub(super) use self::servers::{Given, Heard, Servers};
 pub use self::status::{Counts, ServerState, ServerStatus};
 use self::zones::Domains;
 use super::upstream::Trust;

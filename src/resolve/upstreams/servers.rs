@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hickory_proto::rr::Name;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::super::coalesce::MAX_FLIGHTS;
@@ -49,8 +49,17 @@ pub(in crate::resolve) struct Given {
     pub(in crate::resolve) index: usize,
     /// When it was asked.
     pub(in crate::resolve) asked: Instant,
-    /// What it said; `None`: nothing yet.
-    pub(in crate::resolve) said: Option<Said>,
+    /// What it said.
+    pub(in crate::resolve) said: Heard,
+}
+
+/// What was heard of a server that was asked.
+#[derive(Debug)]
+pub(in crate::resolve) enum Heard {
+    /// This.
+    Said(Said),
+    /// Nothing yet; what comes still comes here.
+    Nothing(oneshot::Receiver<Said>),
 }
 
 /// One server.
@@ -96,6 +105,11 @@ impl Servers {
     /// The sockets of a server for questions that nobody waits for in a task; `None` where it is not asked so now.
     pub(in crate::resolve) fn lines(&self, index: usize) -> Option<&Lines> {
         self.members.get(index)?.client.lines()
+    }
+
+    /// How long one has for everything.
+    pub(in crate::resolve) fn timeout(&self) -> Duration {
+        self.config.timeout
     }
 
     /// A server is asked without an attempt.
