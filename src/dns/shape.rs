@@ -10,9 +10,8 @@ use super::handler::Transport;
 use super::message::{Asked, ClientEdns, Draft, Reply};
 use super::withhold::type_covered;
 use crate::resolve::ExtendedError;
+use crate::resolve::cache::UDP_PAYLOAD;
 
-/// The largest UDP payload that we send and say that we take, in bytes: it passes every path unfragmented.
-const UDP_PAYLOAD: u16 = 1232;
 /// What every client takes over UDP, in bytes (RFC 1035 section 4.2.1).
 const UDP_MINIMUM: u16 = 512;
 /// Option code of Extended DNS Errors.

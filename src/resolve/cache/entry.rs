@@ -12,7 +12,8 @@ use super::super::wire::{Age, Finished, Parts};
 use super::super::{Answer, Question};
 use super::key::Key;
 
-/// The largest UDP payload that is announced to clients, in bytes: messages that are told as they are kept have it.
+/// The largest UDP payload that we send and say that we take, in bytes: it passes every path unfragmented. Messages are
+/// told with it as they are kept.
 pub const UDP_PAYLOAD: u16 = 1232;
 
 /// Whom an answer is told as it is, without another look at what it was made of; 0 is nobody.

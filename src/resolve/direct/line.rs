@@ -278,40 +278,27 @@ impl Line {
         let Entry::Occupied(pending) = table.pending.entry(id) else {
             return;
         };
-        let Some(said) = judge(&pending.get().sent, reply, self.disguise) else {
+        let Some(judged) = judge(&pending.get().sent, reply, self.disguise) else {
             return;
         };
         let Pending { row, late, .. } = pending.remove();
         drop(table);
-        if let Some(late) = late {
-            let said = match said {
-                Judged::Truncated => Said::Truncated,
-                Judged::OtherCase => Said::OtherCase,
-                Judged::Bare => Said::Message(reply.to_vec()),
-                Judged::Answer | Judged::Said => {
-                    let mut plain = reply.to_vec();
-                    undisguise(&mut plain, row.question());
-                    Said::Message(plain)
-                }
-            };
-            // It may have its answer from elsewhere.
-            late.send(said).ok();
-            return;
+        let mut octets = reply.to_vec();
+        if matches!(judged, Judged::Answer | Judged::Said) {
+            undisguise(&mut octets, row.question());
         }
-        match said {
-            Judged::Answer => {
-                let mut plain = reply.to_vec();
-                undisguise(&mut plain, row.question());
-                row.told(Outcome::Answer(&plain));
+        let said = match judged {
+            Judged::Truncated => Said::Truncated,
+            Judged::OtherCase => Said::OtherCase,
+            Judged::Answer | Judged::Said | Judged::Bare => Said::Message(octets),
+        };
+        match (late, judged, said) {
+            (Some(late), _, said) => {
+                // It may have its answer from elsewhere.
+                late.send(said).ok();
             }
-            Judged::Said => {
-                let mut plain = reply.to_vec();
-                undisguise(&mut plain, row.question());
-                row.told(Outcome::Said(Said::Message(plain)));
-            }
-            Judged::Bare => row.told(Outcome::Said(Said::Message(reply.to_vec()))),
-            Judged::Truncated => row.told(Outcome::Said(Said::Truncated)),
-            Judged::OtherCase => row.told(Outcome::Said(Said::OtherCase)),
+            (None, Judged::Answer, Said::Message(octets)) => row.told(Outcome::Answer(&octets)),
+            (None, _, said) => row.told(Outcome::Said(said)),
         }
     }
 }
