@@ -6,7 +6,7 @@
 //! sockets need three, and a wakeup through epoll.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, UdpSocket};
+use std::net::{Shutdown, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::fast::{Fast, Last};
 use super::handler::{Handler, Transport};
 use super::truth::Truth;
 use super::unattended::LongWay;
-use crate::net::{self, Batches, ClientAddr};
+use crate::net::{self, Batches, ClientAddr, ReturnPath};
 
 /// How long to wait after the socket failed: the kernel is out of memory, for example.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -139,8 +139,8 @@ impl<T: Truth> Serving<T> {
     fn answer_batch(&self, batches: &mut Batches, last: &mut Last) -> io::Result<usize> {
         let mut fast: Option<Option<Fast<'_, T>>> = None;
         let listener = &self.listener;
-        let exchanged = batches.exchange(&listener.socket, |packet, source, out| {
-            let client = ClientAddr::new(source);
+        let exchanged = batches.exchange(&listener.socket, |packet, way_back, out| {
+            let client = ClientAddr::new(way_back.to);
             // After the wait, not before it: time passes, and things change.
             let fast =
                 fast.get_or_insert_with(|| Fast::new(&*listener.handler, Transport::Udp, *last));
@@ -156,14 +156,14 @@ impl<T: Truth> Serving<T> {
                 return;
             };
             let begun = match fast {
-                Some(fast) => fast.begin(listener, packet, source, place),
+                Some(fast) => fast.begin(listener, packet, way_back, place),
                 None => Err(LongWay {
                     place,
                     granted: false,
                 }),
             };
             if let Err(way) = begun {
-                let answer = answer(Arc::clone(listener), way, packet.to_vec(), source);
+                let answer = answer(Arc::clone(listener), way, packet.to_vec(), way_back);
                 listener.open.spawn_on(answer, &self.runtime);
             }
         });
@@ -179,15 +179,15 @@ pub(super) async fn answer<T: Truth>(
     listener: Arc<Listener<T>>,
     LongWay { place, granted }: LongWay,
     packet: Vec<u8>,
-    source: SocketAddr,
+    way_back: ReturnPath,
 ) {
-    let client = ClientAddr::new(source);
+    let client = ClientAddr::new(way_back.to);
     if let Some(answer) = listener
         .handler
         .answer_in(&place, packet, client, Transport::Udp, granted)
         .await
     {
-        let unsent = net::send(&listener.socket, &answer, &[(answer.len(), source)]);
+        let unsent = net::send(&listener.socket, &answer, &[(answer.len(), way_back)]);
         if unsent > 0 {
             tracing::debug!(%client, "no room for an answer");
             listener.handler.metrics().dns_overload.inc();

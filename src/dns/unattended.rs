@@ -4,7 +4,7 @@
 //! test and a fuzz target compare. Begun by `udp`.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::Arc;
 
 use hickory_proto::op::ResponseCode;
@@ -21,7 +21,7 @@ use super::udp::{self, Listener};
 use super::wire::{self, Plain};
 use super::{pipeline, shape};
 use crate::config::Aaaa;
-use crate::net::{self, Family};
+use crate::net::{self, Family, ReturnPath};
 use crate::resolve::cache::{Audience, Made};
 use crate::resolve::wire::{Age, Finished, Parts};
 use crate::resolve::{Asker, Binding, Life, Question, Simple};
@@ -42,7 +42,7 @@ struct Waiting<T: Truth> {
     listener: Arc<Listener<T>>,
     /// Who stops waits for it.
     _open: TaskTrackerToken,
-    source: SocketAddr,
+    way_back: ReturnPath,
     place: Place,
     foreseen: Foreseen<T>,
 }
@@ -64,10 +64,10 @@ impl<T: Truth> Fast<'_, T> {
         &mut self,
         listener: &Arc<Listener<T>>,
         packet: &[u8],
-        source: SocketAddr,
+        way_back: ReturnPath,
         place: Place,
     ) -> Result<(), LongWay> {
-        let client = net::ClientAddr::new(source).ip();
+        let client = net::ClientAddr::new(way_back.to).ip();
         let Some((query, foreseen)) = self.foresee(packet, client) else {
             return Err(LongWay {
                 place,
@@ -92,7 +92,7 @@ impl<T: Truth> Fast<'_, T> {
             Some(Box::new(Waiting {
                 listener: Arc::clone(listener),
                 _open: listener.open.token(),
-                source,
+                way_back,
                 place: place.take()?,
                 foreseen,
             }))
@@ -175,7 +175,7 @@ impl<T: Truth> Asker for Waiting<T> {
         let Some(told) = told else {
             let Self {
                 listener,
-                source,
+                way_back,
                 place,
                 foreseen,
                 ..
@@ -185,7 +185,7 @@ impl<T: Truth> Asker for Waiting<T> {
                 granted: true,
             };
             let open = listener.open.clone();
-            open.spawn(udp::answer(listener, way, foreseen.packet.into(), source));
+            open.spawn(udp::answer(listener, way, foreseen.packet.into(), way_back));
             return None;
         };
         let handler = &self.listener.handler;
@@ -198,7 +198,7 @@ impl<T: Truth> Asker for Waiting<T> {
         if told.withheld {
             handler.metrics().dns_withheld.inc();
         }
-        OUTBOX.with_borrow_mut(|outbox| outbox.add(&self.listener, &answer, self.source));
+        OUTBOX.with_borrow_mut(|outbox| outbox.add(&self.listener, &answer, self.way_back));
         Some(send)
     }
 }
@@ -337,16 +337,16 @@ struct Outbox {
     boxes: Vec<Letters>,
 }
 
-/// Answers one after another, where each ends, and to whom it goes.
+/// Answers one after another, where each ends, and which way it goes.
 struct Letters {
     socket: Arc<UdpSocket>,
     metrics: Arc<Metrics>,
     out: Vec<u8>,
-    answers: Vec<(usize, SocketAddr)>,
+    answers: Vec<(usize, ReturnPath)>,
 }
 
 impl Outbox {
-    fn add<T: Truth>(&mut self, listener: &Listener<T>, answer: &[u8], client: SocketAddr) {
+    fn add<T: Truth>(&mut self, listener: &Listener<T>, answer: &[u8], way_back: ReturnPath) {
         let (socket, metrics) = (&listener.socket, listener.handler.metrics());
         let same = |held: &&mut Letters| Arc::ptr_eq(&held.socket, socket);
         let letters = match self.boxes.iter_mut().find(same) {
@@ -366,7 +366,7 @@ impl Outbox {
             }
         };
         letters.out.extend_from_slice(answer);
-        letters.answers.push((letters.out.len(), client));
+        letters.answers.push((letters.out.len(), way_back));
     }
 }
 

@@ -49,3 +49,4 @@ mod strangers;
 mod tools;
 mod volume;
 mod wait;
+mod wildcard;
