@@ -17,7 +17,6 @@ use super::shape;
 use super::truth::Truth;
 use super::wire::{self, Plain};
 use crate::net::ClientAddr;
-use crate::resolve::Begun;
 use crate::resolve::cache::{Audience, Cache, Key, Made};
 use crate::resolve::wire::Finished;
 use crate::telemetry::queries_wanted;
@@ -33,7 +32,6 @@ pub(super) struct Fast<'h, T: Truth> {
     moment: Moment,
     last: Last,
     tally: Tally,
-    begun: Begun,
 }
 
 /// The last client and those it belonged to, under which view and after how many changes: who sends many queries sends
@@ -124,7 +122,6 @@ impl<'h, T: Truth> Fast<'h, T> {
             moment,
             last,
             tally: Tally::default(),
-            begun: Begun::default(),
         })
     }
 
@@ -190,16 +187,10 @@ impl<T: Truth> Fast<'_, T> {
     pub(super) fn moment(&self) -> Moment {
         self.moment
     }
-
-    /// What has been begun in this batch; sent at its end.
-    pub(super) fn begun(&mut self) -> &mut Begun {
-        &mut self.begun
-    }
 }
 
 impl<T: Truth> Drop for Fast<'_, T> {
     fn drop(&mut self) {
-        self.begun.send();
         let Tally {
             queries,
             answers,

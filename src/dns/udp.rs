@@ -1,9 +1,10 @@
 //! DNS over UDP (RFC 1035 section 4.2.1): each socket has a thread of its own, which waits in the kernel for a batch of
-//! datagrams and for nothing else. What is at hand is answered at once (`fast`); every other question is answered in a
-//! task on the runtime. Called by `server`.
+//! datagrams. What is at hand is answered at once (`fast`), and most of what is not is asked upstream by the same thread
+//! (`unattended`); every other question is answered in a task on the runtime. Called by `server`.
 //!
 //! A thread that waits in `recvmmsg` needs two calls of the kernel for a question that comes alone; the runtime's own
-//! sockets need three, and a wakeup through epoll.
+//! sockets need three, and a wakeup through epoll. While upstream owes it answers, the thread waits for both. Another thread
+//! for those would take the processor from this one at each, where they share one.
 
 use std::io;
 use std::net::{Shutdown, UdpSocket};
@@ -21,10 +22,15 @@ use super::fast::{Fast, Last};
 use super::handler::{Handler, Transport};
 use super::truth::Truth;
 use super::unattended::LongWay;
-use crate::net::{self, Batches, ClientAddr, ReturnPath};
+use crate::net::{self, Batches, ClientAddr, ReturnPath, Wait};
+use crate::resolve::{Begun, Lines};
 
 /// How long to wait after the socket failed: the kernel is out of memory, for example.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long to wait for upstream before looking whether anything else has happened.
+const LOOK: Duration = Duration::from_secs(1);
+/// Likewise at the end, when it is others who stop waiting.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// Answers what comes in until `stop`, then what is still open.
 ///
@@ -114,32 +120,62 @@ impl<T: Truth> Serving<T> {
             }
         };
         let mut last = Last::default();
-        loop {
-            let exchanged = self.answer_batch(&mut batches, &mut last);
-            if self.stop.is_cancelled() {
-                break;
-            }
-            match exchanged {
+        let mut lines = Lines::default();
+        while !self.stop.is_cancelled() {
+            match self.turn(&mut batches, &mut last, &mut lines) {
                 Ok(0) => {}
                 Ok(unsent) => {
                     tracing::debug!(unsent, "no room for answers");
                     let lost = u64::try_from(unsent).unwrap_or(u64::MAX);
                     self.listener.handler.metrics().dns_overload.inc_by(lost);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                    ) => {}
+                Err(_) if self.stop.is_cancelled() => {}
                 Err(error) => {
                     tracing::warn!(%error, "could not read a datagram; pausing");
                     thread::sleep(PAUSE);
                 }
             }
         }
+        while lines.are_wanted() {
+            if let Err(error) = lines.attend(None, LAST_LOOK)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                break;
+            }
+        }
     }
 
-    /// Waits for what comes, answers what is at hand, and begins with the rest. Says how many answers could not be sent.
-    fn answer_batch(&self, batches: &mut Batches, last: &mut Last) -> io::Result<usize> {
+    /// Waits for clients, and for upstream where that owes answers, and does what there is to do. Says how many answers
+    /// could not be sent.
+    fn turn(&self, batches: &mut Batches, last: &mut Last, lines: &mut Lines) -> io::Result<usize> {
+        let wait = match lines.is_idle() {
+            true => Wait::ForOne,
+            false if lines.attend(Some(&self.listener.socket), LOOK)? => Wait::No,
+            false => return Ok(0),
+        };
+        let mut begun = Begun::default();
+        self.read(batches, wait, last, &mut begun)?;
+        let unsent = batches.send(&self.listener.socket);
+        begun.send(lines);
+        Ok(unsent)
+    }
+
+    /// Reads what comes, makes the answers that are at hand, and begins with the rest. All is counted before it is told.
+    fn read(
+        &self,
+        batches: &mut Batches,
+        wait: Wait,
+        last: &mut Last,
+        begun: &mut Begun,
+    ) -> io::Result<()> {
         let mut fast: Option<Option<Fast<'_, T>>> = None;
         let listener = &self.listener;
-        let exchanged = batches.exchange(&listener.socket, |packet, way_back, out| {
+        let received = batches.receive(&listener.socket, wait, |packet, way_back, out| {
             let client = ClientAddr::new(way_back.to);
             // After the wait, not before it: time passes, and things change.
             let fast =
@@ -155,14 +191,14 @@ impl<T: Truth> Serving<T> {
             let Some(place) = listener.handler.enter(client) else {
                 return;
             };
-            let begun = match fast {
-                Some(fast) => fast.begin(listener, packet, way_back, place),
+            let asked = match fast {
+                Some(fast) => fast.begin(listener, packet, way_back, place, begun),
                 None => Err(LongWay {
                     place,
                     granted: false,
                 }),
             };
-            if let Err(way) = begun {
+            if let Err(way) = asked {
                 let answer = answer(Arc::clone(listener), way, packet.to_vec(), way_back);
                 listener.open.spawn_on(answer, &self.runtime);
             }
@@ -170,7 +206,7 @@ impl<T: Truth> Serving<T> {
         if let Some(Some(fast)) = &fast {
             *last = fast.last();
         }
-        exchanged
+        received
     }
 }
 

@@ -1,4 +1,4 @@
-//! Questions that nobody waits for in a task: asked upstream by the thread that read them, answered by the task that reads
+//! Questions that nobody waits for in a task: asked upstream by the thread that read them, answered by the one that reads
 //! what upstream says (`resolve::Asker`). Only where it is certain before that the answer is told as it is, or as AAAA
 //! withheld; whatever turns out otherwise goes the long way. What is told is what `pipeline` and `shape` would tell, which a
 //! test and a fuzz target compare. Begun by `udp`.
@@ -24,7 +24,7 @@ use crate::config::Aaaa;
 use crate::net::{self, Family, ReturnPath};
 use crate::resolve::cache::{Audience, Made};
 use crate::resolve::wire::{Age, Finished, Parts};
-use crate::resolve::{Asker, Binding, Life, Question, Simple};
+use crate::resolve::{Asker, Begun, Binding, Life, Question, Simple};
 use crate::steer::When;
 use crate::telemetry::Metrics;
 
@@ -59,13 +59,15 @@ pub(super) struct Foreseen<T> {
 }
 
 impl<T: Truth> Fast<'_, T> {
-    /// Begins to ask for the answer to a query; given back where it has to go the long way.
+    /// Begins to ask for the answer to a query, which is sent with what else has `begun`; given back where it has to go the
+    /// long way.
     pub(super) fn begin(
         &mut self,
         listener: &Arc<Listener<T>>,
         packet: &[u8],
         way_back: ReturnPath,
         place: Place,
+        begun: &mut Begun,
     ) -> Result<(), LongWay> {
         let client = net::ClientAddr::new(way_back.to).ip();
         let Some((query, foreseen)) = self.foresee(packet, client) else {
@@ -98,7 +100,7 @@ impl<T: Truth> Fast<'_, T> {
             }))
         };
         let key = query.key();
-        resolver.begin(&question, &key, query.question(), self.begun(), asker);
+        resolver.begin(&question, &key, query.question(), begun, asker);
         match place {
             Some(place) => Err(LongWay {
                 place,

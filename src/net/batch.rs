@@ -60,6 +60,15 @@ enum Senders {
     V6(Room<SockaddrIn6>),
 }
 
+/// Whether to wait where nothing has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until something comes.
+    ForOne,
+    /// Not at all.
+    No,
+}
+
 impl Batches {
     /// For this socket and no other.
     ///
@@ -86,17 +95,18 @@ impl Batches {
         })
     }
 
-    /// Waits for datagrams, reads as many as have come and one call takes, and sends what `answer` appends for each; where
-    /// it appends nothing, nothing is sent. Says how many answers the socket had no room for.
+    /// Reads as many datagrams as have come and one call takes, and keeps what `answer` appends for each until
+    /// [`Self::send`]; where it appends nothing, nothing is sent. What was kept before and not sent is lost.
     ///
     /// # Errors
     ///
-    /// What the system says where it gave none.
-    pub fn exchange(
+    /// What the system says where it gave none, `WouldBlock` included.
+    pub fn receive(
         &mut self,
         socket: &UdpSocket,
+        wait: Wait,
         mut answer: impl FnMut(&[u8], ReturnPath, &mut Vec<u8>),
-    ) -> io::Result<usize> {
+    ) -> io::Result<()> {
         let Self {
             senders,
             out,
@@ -111,7 +121,10 @@ impl Batches {
                 answers.push((out.len(), way));
             }
         };
-        let wait = MsgFlags::MSG_WAITFORONE;
+        let wait = match wait {
+            Wait::ForOne => MsgFlags::MSG_WAITFORONE,
+            Wait::No => MsgFlags::MSG_DONTWAIT,
+        };
         match senders {
             Senders::V4(room) => room.receive(socket, wait, |packet, sender, asked| {
                 if let Some(sender) = sender {
@@ -126,7 +139,15 @@ impl Batches {
                 }
             }),
         }?;
-        Ok(send(socket, out, answers))
+        Ok(())
+    }
+
+    /// Sends what was kept. Says how many answers the socket had no room for.
+    pub fn send(&mut self, socket: &UdpSocket) -> usize {
+        let unsent = send(socket, &self.out, &self.answers);
+        self.out.clear();
+        self.answers.clear();
+        unsent
     }
 }
 
@@ -399,12 +420,13 @@ mod tests {
                 .collect();
             let mut read = 0;
             while read < asked.len() {
-                let unsent = batches.exchange(&server, |packet, way, out| {
+                let received = batches.receive(&server, Wait::ForOne, |packet, way, out| {
                     read += 1;
                     assert_eq!(way.from.unwrap().to_string().as_bytes(), packet);
                     out.extend_from_slice(packet);
                 });
-                assert_eq!(unsent.unwrap(), 0);
+                received.unwrap();
+                assert_eq!(batches.send(&server), 0);
             }
             for (client, address) in clients.iter().zip(asked) {
                 let mut packet = [0; 64];
@@ -442,12 +464,13 @@ mod tests {
         client.connect(server.local_addr().unwrap()).unwrap();
         client.send(b"question").unwrap();
         let mut batches = Batches::new(&server).unwrap();
-        let exchanged = batches.exchange(&server, |packet, way, out| {
+        let received = batches.receive(&server, Wait::ForOne, |packet, way, out| {
             assert_eq!((packet, way.from), (&b"question"[..], None));
             assert_eq!(way.to, client.local_addr().unwrap());
             out.extend_from_slice(b"answer");
         });
-        assert_eq!(exchanged.unwrap(), 0);
+        received.unwrap();
+        assert_eq!(batches.send(&server), 0);
         let mut packet = [0; 64];
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = client.recv(&mut packet).unwrap();

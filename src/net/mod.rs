@@ -18,7 +18,7 @@ mod tcp;
 pub use acl::{Acl, embedded_v4, special_purpose};
 pub use addr::{ClientAddr, Family, Host, HostError, ListenAddr, Target};
 pub use admission::{Admission, Full, Seat};
-pub use batch::{Batches, LONGEST_DATAGRAM, ReturnPath, receive, send, send_connected};
+pub use batch::{Batches, LONGEST_DATAGRAM, ReturnPath, Wait, receive, send, send_connected};
 pub use beginning::{Beginning, BeginningError, take_beginning};
 pub use interfaces::{Interfaces, InterfacesError};
 pub use options::{

@@ -38,7 +38,7 @@ use self::coalesce::{FlightError, Flights, MAX_FLIGHTS};
 use self::direct::Direct;
 #[cfg(fuzzing)]
 pub use self::direct::fuzzing as in_place;
-pub use self::direct::{Asker, Begun, Binding, Simple};
+pub use self::direct::{Asker, Begun, Binding, Lines, Simple};
 use self::refresh::MAX_PREFETCHES;
 #[cfg(fuzzing)]
 pub use self::upstream::fuzzing;

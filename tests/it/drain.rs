@@ -1,15 +1,17 @@
 //! The stop: new sessions are refused, those in progress finish, and the next start finds its ports.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
 use std::time::Duration;
 
+use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Ask, Gate, Origin, PATIENCE, READY, Reply, Service, Setup, Upstream, client_hello, clock,
-    connect, read_response, socks_associate, socks_datagram, socks_tunnel, tunnel,
+    Ask, Gate, Origin, PATIENCE, READY, Reply, Service, Setup, Upstream, a, client_hello, clock,
+    connect, ipv4_of, read_response, socks_associate, socks_datagram, socks_tunnel, tunnel,
 };
 
 fn home() -> (Upstream, Gate, Origin) {
@@ -199,6 +201,38 @@ fn a_question_that_nobody_answers_does_not_hold_up_the_stop() {
     assert_eq!(gate.wait_for_exit().code(), Some(0));
     let elapsed = begun.elapsed();
     assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+}
+
+#[test]
+fn a_question_that_upstream_answers_while_the_gate_stops_is_answered() {
+    let upstream = Upstream::start();
+    upstream.addresses("www.example", &["192.0.2.1"]);
+    let held = Reply::of([a("late.example", "192.0.2.7")]).held();
+    upstream.say("late.example", RecordType::A, held);
+    let mut gate = Gate::start(&Setup::new(&upstream));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(gate.addr("dns-udp")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let late = Ask::new("late.example", RecordType::A);
+    socket.send(&late.bytes()).unwrap();
+    upstream.wait_for("late.example", RecordType::A);
+    // While that is owed, others have their answers, from upstream and from the cache.
+    for _ in 0..3 {
+        let answer = Ask::new("www.example", RecordType::A).udp(&gate);
+        assert_eq!(ipv4_of(&answer), ["192.0.2.1".parse::<Ipv4Addr>().unwrap()]);
+    }
+    gate.signal(Signal::SIGTERM);
+    let begun = clock();
+    while TcpStream::connect(gate.addr("dns-tcp")).is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "it does not stop");
+        thread::sleep(Duration::from_millis(1));
+    }
+    upstream.release();
+    let mut packet = [0; 512];
+    let length = socket.recv(&mut packet).unwrap();
+    let answer = Message::from_vec(&packet[..length]).unwrap();
+    assert_eq!(ipv4_of(&answer), ["192.0.2.7".parse::<Ipv4Addr>().unwrap()]);
+    assert_eq!(gate.wait_for_exit().code(), Some(0));
 }
 
 #[test]

@@ -1,18 +1,17 @@
-//! The sockets that one server is asked on over UDP when nobody waits in a task: connected, on ports that the kernel picks at
+//! The sockets that servers are asked on over UDP when nobody waits in a task: connected, on ports that the kernel picks at
 //! random, each for a second and so many queries, after which a new one is opened; IDs and the case of names are random
-//! (RFC 5452). What comes back is matched to what was sent, and told to `direct`.
+//! (RFC 5452). What comes back is matched to what was sent, and told to `direct`. They belong to one thread, which waits for
+//! them together with what it listens on.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::oneshot;
-use tokio::time::sleep_until;
 
 use super::{Row, now};
 use crate::net::{LONGEST_DATAGRAM, receive, send_connected};
@@ -23,9 +22,9 @@ use crate::resolve::wire::{HEADER, TYPE_AND_CLASS};
 const IN_USE: Duration = Duration::from_secs(1);
 /// How many.
 const QUERIES: usize = 4096;
-/// Queries of one socket that have no answer yet.
-const MAX_PENDING: usize = 8192;
-/// How often it is looked whether something has had its time, at least.
+/// Sockets of one thread. Where more would be wanted, since servers leave much unanswered, the long way is gone.
+const MAX_LINES: usize = 64;
+/// How long a late answer is listened for, at least.
 const TICK: Duration = Duration::from_millis(20);
 /// How often it is tried to find an ID that is free.
 const TRIES: usize = 8;
@@ -55,22 +54,28 @@ pub(super) enum Outcome<'m> {
     Lost,
 }
 
-/// The sockets of one server.
-#[derive(Debug)]
-pub(in crate::resolve) struct Lines {
-    server: SocketAddr,
-    disguise: bool,
-    current: Mutex<Option<Arc<Line>>>,
+/// A server that is asked so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::resolve) struct Peer {
+    /// Where it is.
+    pub(in crate::resolve) server: SocketAddr,
+    /// Whether the case of names is random.
+    pub(in crate::resolve) disguise: bool,
 }
+
+/// The sockets of one thread.
+#[derive(Debug, Default)]
+pub struct Lines(Vec<Line>);
 
 #[derive(Debug)]
 struct Line {
+    peer: Peer,
     socket: UdpSocket,
     opened: Instant,
-    disguise: bool,
-    table: Mutex<Table>,
+    table: Table,
 }
 
+/// What is waited for on one socket.
 #[derive(Debug, Default)]
 struct Table {
     pending: HashMap<u16, Pending>,
@@ -79,8 +84,6 @@ struct Table {
     /// Likewise those that have gone the long way.
     late: VecDeque<(u16, Instant)>,
     sent: usize,
-    /// Nobody listens any more.
-    closed: bool,
 }
 
 #[derive(Debug)]
@@ -94,72 +97,124 @@ struct Pending {
 }
 
 impl Lines {
-    /// No socket yet.
-    pub(in crate::resolve) fn new(server: SocketAddr, disguise: bool) -> Self {
-        Self {
-            server,
-            disguise,
-            current: Mutex::new(None),
+    /// Whether no answer is waited for.
+    pub fn is_idle(&self) -> bool {
+        self.0.iter().all(|line| line.table.pending.is_empty())
+    }
+
+    /// Whether anybody waits for an answer.
+    pub fn are_wanted(&self) -> bool {
+        let mut pending = self.0.iter().flat_map(|line| line.table.pending.values());
+        pending.any(|it| it.late.as_ref().is_none_or(|late| !late.is_closed()))
+    }
+
+    /// Waits until answers have come, or something has had its time, or `listener` has something to read, but no longer than
+    /// this, and tells those who wait. Says whether `listener` has something.
+    ///
+    /// # Errors
+    ///
+    /// What the system says where it cannot wait.
+    pub fn attend(&mut self, listener: Option<&UdpSocket>, longest: Duration) -> io::Result<bool> {
+        let before = now();
+        let next = self.0.iter_mut().filter_map(|line| line.table.next()).min();
+        let left = next.map_or(longest, |next| next.saturating_duration_since(before));
+        let ready = self.ready(listener, left.min(longest))?;
+        let lines = ready.iter().skip(usize::from(listener.is_some()));
+        for (line, flags) in self.0.iter_mut().zip(lines) {
+            if !flags.is_empty() {
+                line.receive(flags.contains(PollFlags::ERR));
+            }
         }
+        let now = now();
+        for line in &mut self.0 {
+            for (row, said) in line.table.late(now) {
+                row.told(Outcome::Silence(said));
+            }
+        }
+        self.close_old(now);
+        super::flush();
+        let come = listener.and_then(|_| ready.first());
+        Ok(come.is_some_and(|flags| !flags.is_empty()))
+    }
+
+    /// What has come: on the listener, and on each socket.
+    fn ready(&self, listener: Option<&UdpSocket>, longest: Duration) -> io::Result<Vec<PollFlags>> {
+        let mut places: Vec<PollFd<'_>> = listener
+            .into_iter()
+            .chain(self.0.iter().map(|line| &line.socket))
+            .map(|socket| PollFd::new(socket, PollFlags::IN))
+            .collect();
+        let longest = Timespec::try_from(longest).ok();
+        poll(&mut places, longest.as_ref())?;
+        Ok(places.iter().map(PollFd::revents).collect())
     }
 
     /// Sends the questions of these rows, each to be answered in its time. Those that cannot be sent are told so.
-    pub(super) fn send(&self, rows: &[Arc<Row>]) {
+    pub(super) fn send(&mut self, peer: Peer, rows: &[Arc<Row>]) {
         for rows in rows.chunks(QUERIES / 8) {
-            let line = match self.line() {
-                Ok(line) => line,
+            match self.line(peer) {
+                Ok(line) => line.send(rows),
                 Err(error) => {
-                    tracing::debug!(server = %self.server, %error, "no socket for a query");
+                    tracing::debug!(server = %peer.server, %error, "no socket for a query");
                     rows.iter().for_each(|row| row.told(Outcome::Lost));
-                    continue;
                 }
-            };
-            line.send(rows);
+            }
         }
     }
 
     /// The socket in use, or a new one.
-    fn line(&self) -> io::Result<Arc<Line>> {
-        let mut current = lock(&self.current);
+    fn line(&mut self, peer: Peer) -> io::Result<&mut Line> {
         let now = now();
-        if let Some(line) = current.as_ref()
-            && now < line.opened + IN_USE
-            && lock(&line.table).sent < QUERIES
-        {
-            return Ok(Arc::clone(line));
+        let in_use = |line: &Line| line.peer == peer && line.is_in_use(now);
+        if let Some(at) = self.0.iter().position(in_use) {
+            return self.0.get_mut(at).ok_or_else(too_many);
         }
-        let local = match self.server {
+        self.close_old(now);
+        if self.0.len() >= MAX_LINES {
+            return Err(too_many());
+        }
+        let local = match peer.server {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        let socket = std::net::UdpSocket::bind(SocketAddr::new(local, 0))?;
-        socket.connect(self.server)?;
+        let socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
+        socket.connect(peer.server)?;
         socket.set_nonblocking(true)?;
-        let line = Arc::new(Line {
-            socket: UdpSocket::from_std(socket)?,
+        self.0.push(Line {
+            peer,
+            socket,
             opened: now,
-            disguise: self.disguise,
-            table: Mutex::default(),
+            table: Table::default(),
         });
-        tokio::spawn(Arc::clone(&line).listen());
-        *current = Some(Arc::clone(&line));
-        Ok(line)
+        self.0.last_mut().ok_or_else(too_many)
+    }
+
+    /// Closes what is out of use and has nothing to wait for.
+    fn close_old(&mut self, now: Instant) {
+        self.0
+            .retain(|line| line.is_in_use(now) || !line.table.pending.is_empty());
     }
 }
 
+fn too_many() -> io::Error {
+    io::Error::other("too many sockets wait for answers")
+}
+
 impl Line {
-    fn send(&self, rows: &[Arc<Row>]) {
+    fn is_in_use(&self, now: Instant) -> bool {
+        now < self.opened + IN_USE && self.table.sent < QUERIES
+    }
+
+    fn send(&mut self, rows: &[Arc<Row>]) {
         let mut out = Vec::with_capacity(rows.len() * 64);
         let mut sent: Vec<(u16, usize)> = Vec::with_capacity(rows.len());
         let mut refused = Vec::new();
         let mut random = vec![0; RANDOM * rows.len()];
         let filled = Random.fill(&mut random).is_ok();
-        let mut table = lock(&self.table);
         for (row, random) in rows.iter().zip(random.chunks_exact(RANDOM)) {
             let begin = out.len();
-            let wanted = filled && !table.closed && table.pending.len() < MAX_PENDING;
-            let placed = wanted
-                .then(|| table.place(row, random, self.disguise, &mut out))
+            let placed = filled
+                .then(|| self.table.place(row, random, self.peer.disguise, &mut out))
                 .flatten();
             match placed {
                 Some(id) => sent.push((id, out.len())),
@@ -169,8 +224,7 @@ impl Line {
                 }
             }
         }
-        table.sent += sent.len();
-        drop(table);
+        self.table.sent += sent.len();
         let mut begin = 0;
         let messages: Vec<&[u8]> = sent
             .iter()
@@ -181,108 +235,47 @@ impl Line {
             })
             .collect();
         let count = send_connected(&self.socket, &messages).unwrap_or(0);
-        if count < sent.len() {
-            let mut table = lock(&self.table);
-            let lost: Vec<Pending> = sent
-                .iter()
-                .skip(count)
-                .filter_map(|(id, _)| table.pending.remove(id))
-                .collect();
-            drop(table);
-            lost.iter().for_each(|lost| lost.row.told(Outcome::Lost));
+        for (id, _) in sent.iter().skip(count) {
+            if let Some(lost) = self.table.pending.remove(id) {
+                lost.row.told(Outcome::Lost);
+            }
         }
         refused.iter().for_each(|row| row.told(Outcome::Lost));
     }
 
-    /// Reads what comes, until the socket has been out of use for as long as anything is waited for.
-    async fn listen(self: Arc<Self>) {
-        let mut end = self.opened + IN_USE;
-        loop {
-            // What is sent meanwhile may have to be given up sooner, and does not wake this.
-            let look = now() + TICK;
-            let wake = lock(&self.table).next().unwrap_or(end).min(look);
-            let ready = tokio::select! {
-                biased;
-                ready = self.socket.ready(Interest::READABLE | Interest::ERROR) => Some(ready),
-                () = sleep_until(wake.into()) => None,
-            };
-            match ready {
-                Some(Ok(ready)) => self.receive(ready.is_error()),
-                Some(Err(_)) => break,
-                None => {}
-            }
-            let now = now();
-            let late = lock(&self.table).late(now);
-            for (row, said) in late {
-                row.told(Outcome::Silence(said));
-            }
-            super::flush();
-            if now >= end {
-                let mut table = lock(&self.table);
-                match table.next() {
-                    Some(next) => end = next,
-                    None => {
-                        table.closed = true;
-                        return;
-                    }
-                }
-            }
-        }
-        self.lose_all(true);
-        super::flush();
-    }
-
-    /// Tells all that is waited for that it will not come.
-    fn lose_all(&self, closed: bool) {
-        let mut table = lock(&self.table);
-        table.closed |= closed;
-        let all: Vec<Pending> = table.pending.drain().map(|(_, it)| it).collect();
-        drop(table);
-        all.iter().for_each(|lost| lost.row.told(Outcome::Lost));
-    }
-
-    fn receive(&self, error: bool) {
-        let mut broken = false;
-        let received = self.socket.try_io(Interest::READABLE, || {
-            let more = receive(&self.socket, |reply| self.take(reply))?;
-            more.then_some(())
-                .ok_or_else(|| io::ErrorKind::WouldBlock.into())
-        });
-        if let Err(error) = received
-            && error.kind() != io::ErrorKind::WouldBlock
-        {
-            broken = true;
-        }
+    /// Reads what has come; where that is an error, nobody listens there, and all that is waited for is told so.
+    fn receive(&mut self, error: bool) {
+        let Self {
+            peer,
+            socket,
+            table,
+            ..
+        } = self;
+        let received = receive(socket, |reply| table.take(reply, peer.disguise));
+        let failed = received.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
         // What the network says of a datagram makes no socket readable.
-        if error && let Ok(Some(_)) = self.socket.take_error() {
-            broken = true;
-        }
-        if error {
-            // Taken note of, so that it wakes us only once.
-            let _seen: io::Result<()> = self
-                .socket
-                .try_io(Interest::ERROR, || Err(io::ErrorKind::WouldBlock.into()));
-        }
-        if broken {
-            self.lose_all(false);
+        if failed || error && matches!(socket.take_error(), Ok(Some(_))) {
+            for (_, lost) in table.pending.drain() {
+                lost.row.told(Outcome::Lost);
+            }
         }
     }
+}
 
+impl Table {
     /// Takes a datagram for what it is.
-    fn take(&self, reply: &[u8]) {
+    fn take(&mut self, reply: &[u8], disguise: bool) {
         let Some([id0, id1, ..]) = reply.first_chunk::<HEADER>() else {
             return;
         };
         let id = u16::from_be_bytes([*id0, *id1]);
-        let mut table = lock(&self.table);
-        let Entry::Occupied(pending) = table.pending.entry(id) else {
+        let Entry::Occupied(pending) = self.pending.entry(id) else {
             return;
         };
-        let Some(judged) = judge(&pending.get().sent, reply, self.disguise) else {
+        let Some(judged) = judge(&pending.get().sent, reply, disguise) else {
             return;
         };
         let Pending { row, late, .. } = pending.remove();
-        drop(table);
         let mut octets = reply.to_vec();
         if matches!(judged, Judged::Answer | Judged::Said) {
             undisguise(&mut octets, row.question());
@@ -301,9 +294,7 @@ impl Line {
             (None, _, said) => row.told(Outcome::Said(said)),
         }
     }
-}
 
-impl Table {
     /// Writes the query of a row and notes that it is asked; `None` where no ID is free.
     fn place(
         &mut self,
@@ -449,9 +440,4 @@ fn undisguise(reply: &mut [u8], question: &[u8]) {
     if let Some(told) = reply.get_mut(HEADER..HEADER + question.len()) {
         told.copy_from_slice(question);
     }
-}
-
-/// Every change is complete before anything can panic.
-fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }

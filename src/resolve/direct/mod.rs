@@ -1,4 +1,4 @@
-//! Questions asked over plain UDP without a task for each: who waits is told by the task that reads the socket. Only what is
+//! Questions asked over plain UDP without a task for each: who waits is told by the thread that asked. Only what is
 //! as most things are goes this way: one server to begin with, up and asked over UDP, and an answer that
 //! can be read in place (`simple`). Whatever else comes, or does not come, is left to the long way
 //! ([`Resolver::lookup`]), which goes on with what the server said (`upstreams`), so that nothing is asked twice.
@@ -28,8 +28,9 @@ use hashbrown::HashTable;
 use tokio::sync::oneshot;
 
 pub use self::binding::Binding;
+pub use self::line::Lines;
 use self::line::Outcome;
-pub(super) use self::line::{Lines, Said};
+pub(super) use self::line::{Peer, Said};
 pub use self::simple::Simple;
 use super::cache::{Cache, Failures, Key, Remembered, UDP_PAYLOAD};
 use super::coalesce::MAX_FLIGHTS;
@@ -75,8 +76,8 @@ pub(super) struct Row {
 pub struct Begun(Vec<Arc<Row>>);
 
 impl Begun {
-    /// Sends them.
-    pub fn send(&mut self) {
+    /// Sends them on the sockets of this thread.
+    pub fn send(&mut self, lines: &mut Lines) {
         if self.0.is_empty() {
             return;
         }
@@ -85,8 +86,8 @@ impl Begun {
             let (servers, index) = (Arc::clone(&first.servers), first.index);
             let same = |row: &Arc<Row>| Arc::ptr_eq(&row.servers, &servers) && row.index == index;
             let (rows, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(same);
-            match servers.lines(index) {
-                Some(lines) => lines.send(&rows),
+            match servers.peer(index) {
+                Some(peer) => lines.send(peer, &rows),
                 None => rows.iter().for_each(|row| row.told(Outcome::Lost)),
             }
             rest = others;

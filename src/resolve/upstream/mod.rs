@@ -34,7 +34,7 @@ pub(super) use self::random::Random;
 pub use self::tls::{Trust, TrustError};
 use self::udp::Reply;
 use super::answer::{extended_errors, is_endless, read, refers};
-use super::direct::Lines;
+use super::direct::Peer;
 use super::upstreams::{Given, Heard};
 use super::{Answer, ExtendedError, Question};
 use crate::config::{Server, Transport, Upstream};
@@ -91,8 +91,6 @@ pub(super) struct Client {
     permits: Semaphore,
     random: Random,
     link: Link,
-    /// For questions that nobody waits for in a task.
-    lines: Lines,
     /// Until when the server counts as one that does not keep the case of names over UDP.
     case_lost: Mutex<Option<Instant>>,
 }
@@ -131,16 +129,18 @@ impl Client {
             permits: Semaphore::new(MAX_QUERIES),
             random,
             link: Link::new(server, tls.and_then(Result::ok), random),
-            lines: Lines::new(server.address, config.case_randomization),
             case_lost: Mutex::new(None),
         }
     }
 
-    /// Its sockets for questions that nobody waits for in a task; `None` where it is not asked so now.
-    pub(super) fn lines(&self) -> Option<&Lines> {
+    /// It, for questions that nobody waits for in a task; `None` where it is not asked so now.
+    pub(super) fn peer(&self) -> Option<Peer> {
         let plain = self.server.transport == Transport::Udp
             && !(self.case_randomization && self.case_is_lost());
-        plain.then_some(&self.lines)
+        plain.then_some(Peer {
+            server: self.server.address,
+            disguise: self.case_randomization,
+        })
     }
 
     /// Where the server is.

@@ -121,7 +121,7 @@ impl Group {
             (!health.is_down(index)).then_some((index, next.min(repeat)))?
         };
         drop(health);
-        self.servers.lines(index)?;
+        self.servers.peer(index)?;
         Some((Arc::clone(&self.servers), index, patience))
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::super::coalesce::MAX_FLIGHTS;
-use super::super::direct::{Lines, Said};
+use super::super::direct::{Peer, Said};
 use super::super::upstream::{Client, Trust};
 use super::super::{Question, now};
 use super::health::Health;
@@ -102,9 +102,9 @@ impl Servers {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sockets of a server for questions that nobody waits for in a task; `None` where it is not asked so now.
-    pub(in crate::resolve) fn lines(&self, index: usize) -> Option<&Lines> {
-        self.members.get(index)?.client.lines()
+    /// A server for questions that nobody waits for in a task; `None` where it is not asked so now.
+    pub(in crate::resolve) fn peer(&self, index: usize) -> Option<Peer> {
+        self.members.get(index)?.client.peer()
     }
 
     /// How long one has for everything.

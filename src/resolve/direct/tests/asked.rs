@@ -10,7 +10,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, Record};
 use tokio::sync::mpsc;
 
-use super::super::{Asker, Begun};
+use super::super::{Asker, Begun, Lines};
 use super::generated::name;
 use crate::config::{Dns, Server, Transport};
 use crate::resolve::cache::Key;
@@ -37,16 +37,17 @@ struct Askers {
     teller: mpsc::UnboundedSender<Option<Vec<u8>>>,
     told: mpsc::UnboundedReceiver<Option<Vec<u8>>>,
     begun: Begun,
+    lines: Lines,
 }
 
 impl Askers {
     fn new() -> Self {
         let (teller, told) = mpsc::unbounded_channel();
-        let begun = Begun::default();
         Self {
             teller,
             told,
-            begun,
+            begun: Begun::default(),
+            lines: Lines::default(),
         }
     }
 
@@ -59,14 +60,26 @@ impl Askers {
         resolver.begin(&question, &key, &wire(&question), &mut self.begun, asker)
     }
 
+    /// Sends what was begun.
+    fn send(&mut self) {
+        self.begun.send(&mut self.lines);
+    }
+
+    /// Waits for what is told next, as the thread of a listener would, and lets the server run, which shares this one.
     async fn next(&mut self) -> Option<Vec<u8>> {
-        self.told.recv().await.expect("the teller is held")
+        loop {
+            if let Ok(told) = self.told.try_recv() {
+                return told;
+            }
+            self.lines.attend(None, Duration::ZERO).unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Asks one question alone.
     async fn ask(&mut self, resolver: &Resolver, text: &str) -> Option<Vec<u8>> {
         assert!(self.begin(resolver, text), "{text}");
-        self.begun.send();
+        self.send();
         self.next().await
     }
 }
@@ -115,7 +128,7 @@ async fn two_who_ask_the_same_cause_one_query_and_a_task_that_asks_it_joins() {
     let joined = resolver.lookup(&question);
     let told = async {
         tokio::task::yield_now().await;
-        askers.begun.send();
+        askers.send();
         (askers.next().await, askers.next().await)
     };
     let (answer, told) = tokio::join!(joined, told);
@@ -132,7 +145,7 @@ async fn what_is_flushed_meanwhile_is_told_to_who_waits_and_not_kept() {
     let mut askers = Askers::new();
     assert!(askers.begin(&resolver, "a.example."));
     resolver.forget(|_| true);
-    askers.begun.send();
+    askers.send();
     assert_eq!(askers.next().await, Some(vec![192, 0, 2, 1]));
     assert!(!resolver.holds(&question("a.example.")));
     assert_eq!(
@@ -161,7 +174,7 @@ async fn what_was_said_before_a_flush_is_not_taken_over_after_it() {
         if before {
             resolver.forget(|_| true);
         }
-        askers.begun.send();
+        askers.send();
         assert_eq!(askers.next().await, None);
         if !before {
             resolver.forget(|_| true);
@@ -248,7 +261,7 @@ async fn many_at_once_are_all_answered_over_more_than_one_socket() {
         for number in from..from + 100 {
             assert!(askers.begin(&resolver, &format!("n{number}.example.")));
         }
-        askers.begun.send();
+        askers.send();
         for _ in 0..batch {
             assert!(askers.next().await.is_some());
         }

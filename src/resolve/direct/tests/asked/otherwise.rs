@@ -142,3 +142,79 @@ async fn where_nobody_listens_the_long_way_is_gone() {
     assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
     assert_eq!(looked_up(&resolver, "a.example.").await, [address(2)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn so_many_sockets_wait_for_answers_and_no_more() {
+    let mut askers = Askers::new();
+    let mut silent = Vec::new();
+    for number in 0..=64 {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let server = Server {
+            transport: Transport::Udp,
+            address: socket.local_addr().unwrap(),
+            name: None,
+            path: None,
+        };
+        silent.push(socket);
+        let resolver = resolver_with(&[server], TIMEOUT, |_| {});
+        assert!(askers.begin(&resolver, "a.example."));
+        askers.send();
+        // Whoever finds no room for a socket is told so at once.
+        let told = askers.told.try_recv();
+        assert_eq!(told.is_ok(), number == 64, "{number}: {told:?}");
+    }
+    assert!(!askers.lines.is_idle() && askers.lines.are_wanted());
+    for _ in 0..64 {
+        assert_eq!(askers.next().await, None);
+    }
+    // They are listened for as long as the long way may take.
+    assert!(!askers.lines.is_idle());
+    let begun = now();
+    while !askers.lines.is_idle() {
+        askers.lines.attend(None, Duration::ZERO).unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(now() - begun < TIMEOUT, "{:?}", now() - begun);
+    let server = Scripted::start(|_, query| good(query, 1)).await;
+    let told = askers.ask(&resolver(&server), "a.example.").await;
+    assert_eq!(told, Some(vec![192, 0, 2, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_is_in_use_for_a_second_and_closed_with_its_last_answer() {
+    let ports = Arc::new(Mutex::new(Vec::new()));
+    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let seen = Arc::clone(&ports);
+    tokio::spawn(async move {
+        let mut packet = [0; 512];
+        while let Ok((length, client)) = server.recv_from(&mut packet).await {
+            seen.lock().unwrap().push(client);
+            let query = Message::from_vec(&packet[..length]).unwrap();
+            for answer in good(&query, 1) {
+                let Reply::Send(message) = answer else {
+                    unreachable!("one message");
+                };
+                let packet = message.to_vec().unwrap();
+                server.send_to(&packet, client).await.unwrap();
+            }
+        }
+    });
+    let server = Server {
+        transport: Transport::Udp,
+        address,
+        name: None,
+        path: None,
+    };
+    let resolver = resolver_with(&[server], TIMEOUT, |_| {});
+    let mut askers = Askers::new();
+    for text in ["a.example.", "b.example."] {
+        assert!(askers.ask(&resolver, text).await.is_some());
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(askers.ask(&resolver, "c.example.").await.is_some());
+    let seen = ports.lock().unwrap().clone();
+    assert!(seen[0] == seen[1] && seen[1] != seen[2], "{seen:?}");
+    // The first one is closed: nobody holds its port.
+    UdpSocket::bind(("0.0.0.0", seen[0].port())).await.unwrap();
+}
