@@ -1,7 +1,8 @@
 //! Many datagrams in one call of the kernel: `recvmmsg` and `sendmmsg`. Used by the listeners of DNS and by the sockets that
 //! upstreams are asked on.
 //!
-//! nix receives, rustix sends: each says how many only where it is used so. From a certain address nix sends, which knows how.
+//! nix receives many, rustix sends them: each says how many only where it is used so. From a certain address nix sends,
+//! which knows how.
 
 use std::array;
 use std::cell::RefCell;
@@ -20,12 +21,16 @@ use nix::sys::socket::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg as _;
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg, sendto};
+use rustix::net::{
+    MMsgHdr, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, recvfrom, sendmmsg, sendto,
+};
 
 /// Datagrams of one call.
 const BATCH: usize = 64;
 /// Datagrams of a call where they come alone.
 const FEW: usize = 4;
+/// How many that come alone are read by the simpler call, which costs less, before it is looked whether they still do.
+const ALONE: u8 = 7;
 /// The longest datagram that is read, in bytes; of a longer one the rest is lost.
 pub const LONGEST_DATAGRAM: usize = 4096;
 /// How long a full socket may hold up the next batch.
@@ -48,6 +53,12 @@ pub struct ReturnPath {
 #[derive(Debug)]
 pub struct Batches {
     senders: Senders,
+    /// For one that comes alone.
+    packet: Vec<u8>,
+    /// How many more are read alone.
+    alone: u8,
+    /// Whether it has all addresses of the machine: which one was asked, the simpler call does not say.
+    wildcard: bool,
     /// Answers one after another, where each ends, and which way it goes.
     out: Vec<u8>,
     answers: Vec<(usize, ReturnPath)>,
@@ -76,7 +87,8 @@ impl Batches {
     ///
     /// What the system says where it does not know the socket's address, or would not tell which one was asked.
     pub fn new(socket: &UdpSocket) -> io::Result<Self> {
-        let senders = match socket.local_addr()?.ip() {
+        let address = socket.local_addr()?.ip();
+        let senders = match address {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
                 setsockopt(socket, Ipv4PacketInfo, &true)?;
                 Senders::V4(Room::new(Some(cmsg_space!(in_pktinfo))))
@@ -90,6 +102,9 @@ impl Batches {
         };
         Ok(Self {
             senders,
+            packet: vec![0; LONGEST_DATAGRAM],
+            alone: 0,
+            wildcard: address.is_unspecified(),
             out: Vec::new(),
             answers: Vec::with_capacity(BATCH),
         })
@@ -109,36 +124,47 @@ impl Batches {
     ) -> io::Result<()> {
         let Self {
             senders,
+            packet: one,
+            alone,
+            wildcard,
             out,
             answers,
         } = self;
         out.clear();
         answers.clear();
-        let mut each = |packet: &[u8], way: ReturnPath| {
+        let mut each = |packet: &[u8], sender: Option<SocketAddr>, from: Option<IpAddr>| {
+            let Some(to) = sender else { return };
             let begin = out.len();
+            let way = ReturnPath { to, from };
             answer(packet, way, out);
             if out.len() > begin {
                 answers.push((out.len(), way));
             }
         };
-        let wait = match wait {
+        if wait == Wait::ForOne && *alone > 0 {
+            *alone -= 1;
+            let (length, _, sender) = recvfrom(socket, &mut one[..], RecvFlags::empty())?;
+            let sender = sender.and_then(|sender| SocketAddr::try_from(sender).ok());
+            each(one.get(..length).unwrap_or_default(), sender, None);
+            return Ok(());
+        }
+        let flags = match wait {
             Wait::ForOne => MsgFlags::MSG_WAITFORONE,
             Wait::No => MsgFlags::MSG_DONTWAIT,
         };
-        match senders {
-            Senders::V4(room) => room.receive(socket, wait, |packet, sender, asked| {
-                if let Some(sender) = sender {
-                    let to = SocketAddrV4::from(sender).into();
-                    each(packet, ReturnPath { to, from: asked });
-                }
+        let (count, _) = match senders {
+            Senders::V4(room) => room.receive(socket, flags, |packet, sender, asked| {
+                let sender = sender.map(|sender| SocketAddrV4::from(sender).into());
+                each(packet, sender, asked);
             }),
-            Senders::V6(room) => room.receive(socket, wait, |packet, sender, asked| {
-                if let Some(sender) = sender {
-                    let to = SocketAddrV6::from(sender).into();
-                    each(packet, ReturnPath { to, from: asked });
-                }
+            Senders::V6(room) => room.receive(socket, flags, |packet, sender, asked| {
+                let sender = sender.map(|sender| SocketAddrV6::from(sender).into());
+                each(packet, sender, asked);
             }),
         }?;
+        if count == 1 && !*wildcard {
+            *alone = ALONE;
+        }
         Ok(())
     }
 
@@ -455,6 +481,43 @@ mod tests {
             Ipv6Addr::UNSPECIFIED.into(),
             &[Ipv6Addr::LOCALHOST.into(); 3],
         );
+    }
+
+    #[test]
+    fn datagrams_are_read_alone_and_together_and_none_is_lost() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        client.connect(server.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut batches = Batches::new(&server).unwrap();
+        let mut calls = [0; 4];
+        let groups: [u8; 4] = [20, 200, 1, 100];
+        for (group, call) in groups.into_iter().zip(&mut calls) {
+            let together = group >= 100;
+            let mut read = 0;
+            for number in 0..group {
+                client.send(&[number]).unwrap();
+                while read <= number && (!together || number + 1 == group) {
+                    let received = batches.receive(&server, Wait::ForOne, |packet, _, out| {
+                        assert_eq!(packet, [read]);
+                        read += 1;
+                        out.extend_from_slice(packet);
+                    });
+                    received.unwrap();
+                    *call += 1;
+                    assert_eq!(batches.send(&server), 0);
+                }
+            }
+            for number in 0..group {
+                let mut packet = [0; 8];
+                assert_eq!(client.recv(&mut packet).unwrap(), 1);
+                assert_eq!(packet[0], number);
+            }
+        }
+        let [alone, many, one, some] = calls;
+        assert_eq!((alone, one), (20, 1));
+        // What is read alone before it is looked for more, and some batches.
+        assert!(many < 16 && some < 16, "{calls:?}");
     }
 
     #[test]
