@@ -1,5 +1,6 @@
 //! The least that a server can do here: every A has the same address, everything else is empty. Over UDP by batches, as
-//! the fastest servers do. It is a process of its own, pinned and counted as every server.
+//! the fastest servers do, and by recvfrom and sendto where queries come alone. It is a process of its own, pinned and
+//! counted as every server.
 
 use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut, Read as _, Write as _};
@@ -16,6 +17,8 @@ use crate::Fallible;
 
 /// Datagrams of one call.
 const BATCH: usize = 64;
+/// Queries that are answered one by one before it is looked whether they still come alone.
+const ALONE: u8 = 31;
 /// The longest query that is answered.
 const LONGEST: usize = 512;
 /// A to the name in the question, for an hour.
@@ -37,7 +40,18 @@ pub(crate) fn serve(address: SocketAddr) -> Fallible<()> {
     let mut packets = vec![[0; LONGEST]; BATCH];
     let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
     let mut answers: Vec<([u8; LONGEST + 16], usize, SocketAddrAny)> = Vec::with_capacity(BATCH);
+    let mut alone = 0;
     loop {
+        if alone > 0 {
+            alone -= 1;
+            let mut query = [0; LONGEST];
+            let mut answer = [0; LONGEST + 16];
+            let (length, client) = socket.recv_from(&mut query)?;
+            if let Some(length) = reply(&query[..length], &mut answer) {
+                socket.send_to(&answer[..length], client).ok();
+            }
+            continue;
+        }
         let mut slices: Vec<_> = packets
             .iter_mut()
             .map(|packet| [IoSliceMut::new(packet)])
@@ -61,6 +75,9 @@ pub(crate) fn serve(address: SocketAddr) -> Fallible<()> {
                 let client = SocketAddr::from(SocketAddrV4::from(client));
                 answers.push((answer, length, client.as_any()));
             }
+        }
+        if let [_] = answers[..] {
+            alone = ALONE;
         }
         send(&socket, &answers);
     }
