@@ -137,8 +137,12 @@ impl<'h, T: Truth> Fast<'h, T> {
         let audience = self.audience(client)?;
         let limit = shape::limit(self.transport, query.edns());
         let begin = out.len();
+        let cookie = query
+            .cookie()
+            .and_then(|cookie| self.handler.cookies().answer(&cookie, client))
+            .map(|(data, _)| data);
         let told = |finished: Finished<'_>, age, notes: u8| {
-            wire::tell(finished, &query, age, limit, out)?;
+            wire::tell(finished, &query, cookie.as_deref(), age, limit, out)?;
             Some(Told::from(notes))
         };
         let told = self
@@ -174,6 +178,10 @@ impl<T: Truth> Fast<'_, T> {
     /// For the next batch.
     pub(super) fn last(&self) -> Last {
         self.last
+    }
+
+    pub(super) fn handler(&self) -> &Handler<T> {
+        self.handler
     }
 
     pub(super) fn view(&self) -> &View<T> {

@@ -448,6 +448,11 @@ impl<T: Truth> Handler<T> {
         Some(Draft::empty(ResponseCode::Refused).because(ede::PROHIBITED, &text))
     }
 
+    /// What answers cookies.
+    pub(super) fn cookies(&self) -> &Cookies {
+        &self.cookies
+    }
+
     /// The options of the answer to a client of ours, and what its cookie is worth.
     fn said(
         &self,

@@ -14,13 +14,14 @@ use super::handler::Transport;
 use super::message::Reply;
 
 const NSID: u16 = 3;
-const COOKIE: u16 = 10;
+/// DNS cookies.
+pub(super) const COOKIE: u16 = 10;
 const KEEPALIVE: u16 = 11;
 const PADDING: u16 = 12;
 /// What padded answers are a multiple of, in bytes (RFC 8467 section 4.1).
 const BLOCK: usize = 468;
 /// The code and the length before the data of an option, in bytes.
-const OPTION_HEAD: usize = 4;
+pub(super) const OPTION_HEAD: usize = 4;
 
 /// What the options of a query ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

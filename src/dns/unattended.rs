@@ -56,6 +56,8 @@ pub(super) struct Foreseen<T> {
     when: When,
     audience: Audience,
     moment: Moment,
+    /// The data of the option that answers its cookie.
+    cookie: Option<Vec<u8>>,
 }
 
 impl<T: Truth> Fast<'_, T> {
@@ -165,6 +167,10 @@ impl<T: Truth> Fast<'_, T> {
             when,
             audience,
             moment: self.moment(),
+            cookie: query
+                .cookie()
+                .and_then(|cookie| self.handler().cookies().answer(&cookie, client))
+                .map(|(data, _)| data),
         };
         Some((query, foreseen))
     }
@@ -227,7 +233,9 @@ impl<T: Truth> Foreseen<T> {
             Some((message, parts)) => (message, *parts),
             None => (&simple.message, simple.parts),
         };
-        wire::tell(Finished::new(message, parts), &query, fresh, limit, out)?;
+        let finished = Finished::new(message, parts);
+        let cookie = self.cookie.as_deref();
+        wire::tell(finished, &query, cookie, fresh, limit, out)?;
         if !kept {
             return Some(told);
         }

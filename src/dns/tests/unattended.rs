@@ -2,17 +2,27 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::rdata::{CNAME, NS};
 use hickory_proto::serialize::binary::BinEncodable;
 
 use super::super::fast::{Fast, Last};
 use super::super::handler::View;
+use super::super::options::COOKIE;
 use super::*;
 use crate::resolve::{Answer, Question, Resolver, Simple, Trust};
 use crate::steer::{Lists, Steering};
 
 const MODES: [Mode; 2] = [Mode::Off, Mode::Ipv6Only];
-const PAYLOADS: [Option<u16>; 4] = [None, Some(512), Some(1232), Some(4096)];
+/// What clients take, and whether they send a cookie.
+const CLIENTS: [Option<(u16, bool)>; 6] = [
+    None,
+    Some((512, false)),
+    Some((1232, false)),
+    Some((4096, false)),
+    Some((512, true)),
+    Some((1232, true)),
+];
 
 /// A gate whose resolver knows answers, and asks nobody for them.
 struct Gate {
@@ -161,15 +171,33 @@ fn choices(record_type: RecordType) -> Vec<Vec<RData>> {
     }
 }
 
-/// The query of a client that spells the name so and takes so much.
-fn packet(owner: &str, record_type: RecordType, payload: Option<u16>) -> Vec<u8> {
+/// The query of such a client that spells the name so.
+fn packet(owner: &str, record_type: RecordType, sends: Option<(u16, bool)>) -> Vec<u8> {
     let mut message = query(owner, record_type);
-    if let Some(payload) = payload {
+    if let Some((payload, cookie)) = sends {
         let mut edns = Edns::new();
         edns.set_max_payload(payload);
+        if cookie {
+            let cookie = EdnsOption::Unknown(COOKIE, vec![7; 8]);
+            edns.options_mut().insert(cookie);
+        }
         message.set_edns(edns);
     }
     message.to_vec().unwrap()
+}
+
+/// The message with a server cookie of nobody: each gate has its own secret.
+fn unsealed(mut message: Message) -> Message {
+    let Some(edns) = &mut message.edns else {
+        return message;
+    };
+    for (_, option) in &mut edns.options_mut().options {
+        if let EdnsOption::Unknown(COOKIE, data) = option {
+            assert_eq!((data.len(), &data[..8]), (24, &[7; 8][..]));
+            data[8..].fill(0);
+        }
+    }
+    message
 }
 
 /// Counts what is told of all that may be at a name; everything of it is as the long way tells it.
@@ -189,8 +217,8 @@ async fn compare(config: &Config, record_type: RecordType, beside: &[RData]) -> 
             }
             let mut said = said("www.example.", record_type, aliases, records);
             said.metadata.response_code = rcode;
-            for payload in PAYLOADS {
-                let packet = packet("wWw.eXample.", record_type, payload);
+            for sends in CLIENTS {
+                let packet = packet("wWw.eXample.", record_type, sends);
                 let gates = [Gate::new(config), Gate::new(config)];
                 for gate in &gates {
                     knows_the_rest(gate, aliases, rcode, beside);
@@ -201,13 +229,17 @@ async fn compare(config: &Config, record_type: RecordType, beside: &[RData]) -> 
                     continue;
                 };
                 count += 1;
-                let case = format!("{number} {record_type} {aliases:?} {rcode} {payload:?}");
-                assert_eq!(told, long.long_way(&packet).await, "{case}");
+                let case = format!("{number} {record_type} {aliases:?} {rcode} {sends:?}");
+                let (told, long_way) = (unsealed(told), unsealed(long.long_way(&packet).await));
+                assert_eq!(told, long_way, "{case}");
+                let cookie = told.edns.as_ref().map(|edns| edns.option(COOKIE.into()));
+                let sent = sends.map(|(_, cookie)| cookie);
+                assert_eq!(cookie.map(|it| it.is_some()), sent, "{case}");
                 let spelt = told.answers.first().map(|it| it.name.to_string());
                 assert!(spelt.is_none_or(|spelt| spelt == "wWw.eXample."), "{case}");
                 for seconds in [0, 1, 30, 60, 120, 30, 60] {
                     tokio::time::advance(Duration::from_secs(seconds)).await;
-                    let later = [fast, long].map(|gate| gate.at_once(&packet));
+                    let later = [fast, long].map(|gate| gate.at_once(&packet).map(unsealed));
                     let [fast, long] = &later;
                     assert_eq!(fast, long, "{case} {seconds}");
                 }
@@ -283,5 +315,26 @@ async fn where_a_rule_passes_aaaa_bindings_keep_their_hints() {
         for record_type in [RecordType::A, RecordType::AAAA, RecordType::HTTPS] {
             compare(&config, record_type, &[a([192, 0, 2, 1])]).await;
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_a_cookie_is_answered_from_the_cache_too() {
+    let gate = Gate::new(&config(Mode::Off, Names::All));
+    gate.knows(&said(
+        "www.example.",
+        RecordType::A,
+        &[],
+        &[a([192, 0, 2, 1])],
+    ));
+    let sends = |cookie| packet("www.example.", RecordType::A, Some((1232, cookie)));
+    let first = gate.long_way(&sends(false)).await;
+    assert!(first.edns.unwrap().options().options.is_empty());
+    let [learnt, again] = [(); 2].map(|()| gate.at_once(&sends(true)).expect("it is kept"));
+    let cookie = |message: &Message| message.edns.as_ref()?.option(COOKIE.into()).cloned();
+    assert!(cookie(&learnt).is_some());
+    let long = gate.long_way(&sends(true)).await;
+    for told in [learnt, again] {
+        assert_eq!(unsealed(told), unsealed(long.clone()));
     }
 }

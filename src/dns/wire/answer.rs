@@ -1,21 +1,29 @@
 //! PURE. A finished answer, told again: with the ID, flags and spelling of another query, TTLs reduced by the time since
-//! (RFC 1035 section 3.2.1), and an OPT record only for who sent one.
+//! (RFC 1035 section 3.2.1), and an OPT record only for who sent one, with a cookie only for who sent that.
 
+use super::super::options::COOKIE;
 use super::query::Plain;
-use super::{AD, CD, RD};
+use super::{AD, CD, OPT, RD};
 use crate::resolve::wire::{Age, Finished, HEADER};
 
+/// Where an OPT record says how long its options are.
+const LENGTH: usize = OPT - 2;
+
 /// Appends the answer to a query that has the same key; `None`, and nothing appended, where it would be longer than `limit`.
+/// `cookie` is the data of the option that answers the query's.
 pub(in crate::dns) fn tell(
     finished: Finished<'_>,
     query: &Plain<'_>,
+    cookie: Option<&[u8]>,
     age: Age,
     limit: u16,
     out: &mut Vec<u8>,
 ) -> Option<()> {
     let with_opt = query.edns().is_some();
     let message = finished.message(with_opt);
-    if message.len() > usize::from(limit) || query.question.len() != finished.question().len() {
+    let option = cookie.filter(|_| with_opt).and_then(option);
+    let length = message.len() + option.as_ref().map_or(0, |(option, _)| option.len());
+    if length > usize::from(limit) || query.question.len() != finished.question().len() {
         return None;
     }
     let begin = out.len();
@@ -41,13 +49,30 @@ pub(in crate::dns) fn tell(
     body.get_mut(..query.question.len())?
         .copy_from_slice(query.question);
     finished.grow_old(told, age);
+    if let Some((option, length)) = option {
+        let opt = finished.message(false).len();
+        let all = told.get_mut(opt + LENGTH..)?.first_chunk_mut::<2>()?;
+        *all = u16::from_be_bytes(*all)
+            .saturating_add(length)
+            .to_be_bytes();
+        out.extend_from_slice(&option);
+    }
     Some(())
+}
+
+/// The option that is a cookie, and its length.
+fn option(data: &[u8]) -> Option<(Vec<u8>, u16)> {
+    let length = u16::try_from(data.len()).ok()?.to_be_bytes();
+    let option = [&COOKIE.to_be_bytes()[..], &length, data].concat();
+    let length = u16::try_from(option.len()).ok()?;
+    Some((option, length))
 }
 
 #[cfg(test)]
 mod tests {
     use hickory_proto::op::{Edns, Message, ResponseCode};
     use hickory_proto::rr::RecordType;
+    use hickory_proto::rr::rdata::opt::EdnsOption;
 
     use super::super::super::testing::{edns_query, query, record};
     use super::*;
@@ -94,7 +119,7 @@ mod tests {
         let mut out = b"before".to_vec();
         let plain = Plain::read(&packet).unwrap();
         let finished = Finished::new(&bytes, parts);
-        tell(finished, &plain, aged(age), u16::MAX, &mut out).expect("it fits");
+        tell(finished, &plain, None, aged(age), u16::MAX, &mut out).expect("it fits");
         Message::from_vec(out.strip_prefix(b"before").unwrap()).unwrap()
     }
 
@@ -157,6 +182,7 @@ mod tests {
             tell(
                 Finished::new(&bytes, parts),
                 &plain,
+                None,
                 age,
                 u16::MAX,
                 &mut out,
@@ -176,18 +202,61 @@ mod tests {
     fn what_is_longer_than_the_client_takes_is_not_told() {
         let (bytes, parts) = prepared();
         let finished = Finished::new(&bytes, parts);
-        for (query, with_opt) in [
-            (query("www.example.", RecordType::A), false),
-            (edns_query("www.example.", RecordType::A, false), true),
+        let edns = edns_query("www.example.", RecordType::A, false);
+        for (query, with_opt, cookie) in [
+            (query("www.example.", RecordType::A), false, None),
+            (edns.clone(), true, None),
+            (edns, true, Some(&[7; 24][..])),
         ] {
             let packet = query.to_vec().unwrap();
             let plain = Plain::read(&packet).unwrap();
-            let length = u16::try_from(finished.message(with_opt).len()).unwrap();
+            let length = finished.message(with_opt).len() + cookie.map_or(0, |_| 28);
+            let length = u16::try_from(length).unwrap();
             let mut out = Vec::new();
-            assert_eq!(tell(finished, &plain, aged(1), length - 1, &mut out), None);
-            assert!(out.is_empty());
-            assert_eq!(tell(finished, &plain, aged(1), length, &mut out), Some(()));
+            let mut told = |limit| tell(finished, &plain, cookie, aged(1), limit, &mut out);
+            assert_eq!(told(length - 1), None);
+            assert_eq!(told(length), Some(()));
             assert_eq!(out.len(), usize::from(length));
+        }
+    }
+
+    #[test]
+    fn a_cookie_comes_after_what_our_opt_record_says_and_only_in_one() {
+        let mut answer = answer();
+        let reason = EdnsOption::Unknown(15, vec![0, 17, b'x']);
+        let cookie = EdnsOption::Unknown(10, vec![7; 24]);
+        for reasons in [vec![], vec![reason]] {
+            let mut edns = Edns::new();
+            for reason in &reasons {
+                edns.options_mut().insert(reason.clone());
+            }
+            answer.set_edns(edns.clone());
+            let mut bytes = answer.to_vec().unwrap();
+            let parts = Finished::prepare(&mut bytes, 0).unwrap();
+            let finished = Finished::new(&bytes, parts);
+            for asks in [
+                edns_query("www.example.", RecordType::A, false),
+                query("www.example.", RecordType::A),
+            ] {
+                let packet = asks.to_vec().unwrap();
+                let plain = Plain::read(&packet).unwrap();
+                let mut out = b"before".to_vec();
+                tell(
+                    finished,
+                    &plain,
+                    Some(&[7; 24]),
+                    aged(0),
+                    u16::MAX,
+                    &mut out,
+                )
+                .unwrap();
+                let told = Message::from_vec(out.strip_prefix(b"before").unwrap()).unwrap();
+                assert_eq!(told.answers, answer.answers);
+                assert_eq!(told.additionals, answer.additionals);
+                let mut expected = edns.clone();
+                expected.options_mut().insert(cookie.clone());
+                assert_eq!(told.edns, asks.edns.map(|_| expected));
+            }
         }
     }
 
@@ -224,6 +293,7 @@ mod tests {
         tell(
             Finished::new(&bytes, parts),
             &plain,
+            None,
             aged(0),
             u16::MAX,
             &mut out,

@@ -1,6 +1,8 @@
-//! PURE. A query in place: one question of class IN, RD=1, and no more of EDNS than its size and DO.
+//! PURE. A query in place: one question of class IN, RD=1, and no more of EDNS than its size, DO and a cookie.
 
+use super::super::cookie::Cookie;
 use super::super::message::ClientEdns;
+use super::super::options::{COOKIE, OPTION_HEAD};
 use super::{AD, CD, CLASS_IN, OPT, RD};
 use crate::resolve::cache::Key;
 use crate::resolve::wire::{HEADER, TYPE_AND_CLASS, TYPE_OPT, name_length};
@@ -18,6 +20,8 @@ pub(in crate::dns) struct Plain<'p> {
     pub(super) checking_disabled: bool,
     /// What its OPT record said, where it sent one.
     edns: Option<ClientEdns>,
+    /// Its cookie, where it sent one.
+    cookie: Option<Cookie>,
 }
 
 impl<'p> Plain<'p> {
@@ -34,9 +38,12 @@ impl<'p> Plain<'p> {
         if !question.ends_with(&CLASS_IN) {
             return None;
         }
-        let edns = match (additionals, rest) {
-            (0, []) => None,
-            (1, opt) => Some(read_opt(opt)?),
+        let (edns, cookie) = match (additionals, rest) {
+            (0, []) => (None, None),
+            (1, opt) => {
+                let (edns, cookie) = read_opt(opt)?;
+                (Some(edns), cookie)
+            }
             _ => return None,
         };
         Some(Self {
@@ -45,12 +52,18 @@ impl<'p> Plain<'p> {
             authentic: flags & AD != 0,
             checking_disabled: flags & CD != 0,
             edns,
+            cookie,
         })
     }
 
     /// What its OPT record said, where it sent one.
     pub(in crate::dns) fn edns(&self) -> Option<ClientEdns> {
         self.edns
+    }
+
+    /// Its cookie, where it sent one.
+    pub(in crate::dns) fn cookie(&self) -> Option<Cookie> {
+        self.cookie
     }
 
     /// Name, type and class, in the client's own spelling.
@@ -82,10 +95,23 @@ impl<'p> Plain<'p> {
     }
 }
 
-/// Reads an OPT record that ends the packet, of version 0 and without options.
-fn read_opt(opt: &[u8]) -> Option<ClientEdns> {
-    let opt: &[u8; OPT] = opt.try_into().ok()?;
-    let [0, type0, type1, payload0, payload1, 0, 0, flags, 0, 0, 0] = *opt else {
+/// Reads an OPT record that ends the packet, of version 0 and without options, or with one cookie.
+fn read_opt(opt: &[u8]) -> Option<(ClientEdns, Option<Cookie>)> {
+    let (head, options) = opt.split_first_chunk::<OPT>()?;
+    let [
+        0,
+        type0,
+        type1,
+        payload0,
+        payload1,
+        0,
+        0,
+        flags,
+        0,
+        length0,
+        length1,
+    ] = *head
+    else {
         return None;
     };
     let dnssec_ok = match flags {
@@ -93,10 +119,26 @@ fn read_opt(opt: &[u8]) -> Option<ClientEdns> {
         0x80 => true,
         _ => return None,
     };
-    ([type0, type1] == TYPE_OPT).then_some(ClientEdns {
+    let length = usize::from(u16::from_be_bytes([length0, length1]));
+    if [type0, type1] != TYPE_OPT || options.len() != length {
+        return None;
+    }
+    let cookie = match options.split_first_chunk::<OPTION_HEAD>() {
+        None if options.is_empty() => None,
+        None => return None,
+        Some(([code0, code1, length0, length1], data)) => {
+            let is_all = data.len() == usize::from(u16::from_be_bytes([*length0, *length1]));
+            if u16::from_be_bytes([*code0, *code1]) != COOKIE || !is_all {
+                return None;
+            }
+            Some(Cookie::read(data)?)
+        }
+    };
+    let edns = ClientEdns {
         payload: u16::from_be_bytes([payload0, payload1]),
         dnssec_ok,
-    })
+    };
+    Some((edns, cookie))
 }
 
 #[cfg(test)]
@@ -171,6 +213,50 @@ mod tests {
             let mut changed = packet.clone();
             changed[at] = value;
             assert_eq!(Plain::read(&changed), None, "{at} {value}");
+        }
+    }
+
+    #[test]
+    fn one_cookie_is_read_and_every_other_option_takes_the_long_way() {
+        let with = |options: &[u8]| {
+            let mut packet = edns_query("www.example.", RecordType::A, false)
+                .to_vec()
+                .unwrap();
+            let length = u16::try_from(options.len()).unwrap().to_be_bytes();
+            let end = packet.len();
+            packet[end - 2..].copy_from_slice(&length);
+            packet.extend(options);
+            packet
+        };
+        let cookie = |data: &[u8]| {
+            let length = u8::try_from(data.len()).unwrap();
+            [&[0, 10, 0, length], data].concat()
+        };
+        for length in 0..=41 {
+            let data = vec![7; length];
+            let packet = with(&cookie(&data));
+            let plain = Plain::read(&packet);
+            let is_good = matches!(length, 8 | 16..=40);
+            assert_eq!(plain.is_some(), is_good, "{length}");
+            let Some(plain) = plain else { continue };
+            assert_eq!(plain.cookie(), Cookie::read(&data));
+            assert!(plain.edns().is_some());
+            for end in 0..packet.len() {
+                assert_eq!(Plain::read(&packet[..end]), None, "{length} {end}");
+            }
+            assert_eq!(Plain::read(&[&packet[..], &[0]].concat()), None);
+        }
+        let client = cookie(&[7; 8]);
+        for options in [
+            [&client[..], &client].concat(),
+            [&client[..], &[0, 3, 0, 0]].concat(), // NSID
+            vec![0, 3, 0, 0],
+            vec![0, 8, 0, 4, 0, 1, 0, 0], // a client subnet
+            vec![0, 10, 0],
+            vec![0, 10, 0, 9, 7, 7, 7, 7, 7, 7, 7, 7], // longer than it is
+            vec![0, 10, 1, 8, 7, 7, 7, 7, 7, 7, 7, 7],
+        ] {
+            assert_eq!(Plain::read(&with(&options)), None, "{options:?}");
         }
     }
 
