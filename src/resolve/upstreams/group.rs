@@ -154,8 +154,9 @@ impl Group {
         let mut over = pin!(sleep_until(Instant::from_std(end)));
         let mut asked = JoinSet::new();
         let mut failures = Failures::default();
+        let mut time = begun;
         loop {
-            for index in schedule.start(now()) {
+            for index in schedule.start(time) {
                 let servers = Arc::clone(&self.servers);
                 let given = given.take_if(|given| given.index == index);
                 asked.spawn(attempt(servers, index, question.clone(), given));
@@ -192,6 +193,7 @@ impl Group {
                 }
                 () = tick => {}
             }
+            time = now();
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::super::{Asker, Begun, Lines};
 use super::generated::name;
-use crate::config::{Dns, Server, Transport};
+use crate::config::{Dns, Server, Strategy, Transport};
 use crate::resolve::cache::Key;
 use crate::resolve::tests::{
     Reply, Scripted, TIMEOUT, address, code, good, looked_up, outcomes, question, reply, settings,

@@ -127,6 +127,28 @@ async fn after_silence_the_whole_takes_no_longer_than_the_time_of_a_server() {
 }
 
 #[tokio::test]
+async fn after_silence_the_next_server_is_asked_at_once() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let first = Server {
+        transport: Transport::Udp,
+        address: silent.local_addr().unwrap(),
+        name: None,
+        path: None,
+    };
+    let second = Scripted::start(|_, query| good(query, 2)).await;
+    let servers = [first, second.on(Transport::Udp)];
+    let resolver = resolver_with(&servers, Duration::from_secs(4), |dns| {
+        dns.upstream.strategy = Strategy::Ordered;
+    });
+    let begun = now();
+    assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
+    let patience = now() - begun;
+    assert_eq!(looked_up(&resolver, "a.example.").await, [address(2)]);
+    let more = now() - begun - patience;
+    assert!(more < patience / 2, "{patience:?} {more:?}");
+}
+
+#[tokio::test]
 async fn where_nobody_listens_the_long_way_is_gone() {
     let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let first = Server {
