@@ -243,7 +243,8 @@ impl Line {
         refused.iter().for_each(|row| row.told(Outcome::Lost));
     }
 
-    /// Reads what has come; where that is an error, nobody listens there, and all that is waited for is told so.
+    /// Reads what has come; where that is an error, nobody listens there, and all that is waited for and did not come before
+    /// is told so.
     fn receive(&mut self, error: bool) {
         let Self {
             peer,
@@ -251,10 +252,11 @@ impl Line {
             table,
             ..
         } = self;
-        let received = receive(socket, |reply| table.take(reply, peer.disguise));
-        let failed = received.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
-        // What the network says of a datagram makes no socket readable.
+        let mut read = || receive(socket, |reply| table.take(reply, peer.disguise));
+        let failed = read().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+        // What the network says of a datagram makes no socket readable, and is told before what has come.
         if failed || error && matches!(socket.take_error(), Ok(Some(_))) {
+            let _more: io::Result<bool> = read();
             for (_, lost) in table.pending.drain() {
                 lost.row.told(Outcome::Lost);
             }

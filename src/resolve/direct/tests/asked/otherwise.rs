@@ -149,6 +149,35 @@ async fn after_silence_the_next_server_is_asked_at_once() {
 }
 
 #[tokio::test]
+async fn an_answer_that_came_before_an_error_is_taken() {
+    let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let peer = Server {
+        transport: Transport::Udp,
+        address,
+        name: None,
+        path: None,
+    };
+    let resolver = resolver_with(&[peer], TIMEOUT, |_| {});
+    let mut askers = Askers::new();
+    let mut packet = [0; 512];
+    assert!(askers.begin(&resolver, "a.example."));
+    askers.send();
+    let (length, client) = server.recv_from(&mut packet).unwrap();
+    let query = Message::from_vec(&packet[..length]).unwrap();
+    let Some(Reply::Send(answer)) = good(&query, 1).pop() else {
+        unreachable!("one message");
+    };
+    server.send_to(&answer.to_vec().unwrap(), client).unwrap();
+    drop(server);
+    // The answer waits to be read, and this finds the port closed.
+    assert!(askers.begin(&resolver, "b.example."));
+    askers.send();
+    let told = [askers.next().await, askers.next().await];
+    assert_eq!(told, [Some(vec![192, 0, 2, 1]), None]);
+}
+
+#[tokio::test]
 async fn where_nobody_listens_the_long_way_is_gone() {
     let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let first = Server {
