@@ -141,7 +141,8 @@ impl<T: Truth> Serving<T> {
                 }
             }
         }
-        while lines.are_wanted() {
+        // Who has gone the long way is open, and may be told by what is late.
+        while lines.are_in_time() || !lines.is_idle() && !self.listener.open.is_empty() {
             if let Err(error) = lines.attend(None, LAST_LOOK)
                 && error.kind() != io::ErrorKind::Interrupted
             {

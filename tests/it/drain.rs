@@ -236,6 +236,27 @@ fn a_question_that_upstream_answers_while_the_gate_stops_is_answered() {
 }
 
 #[test]
+fn a_server_that_nobody_waits_for_any_more_does_not_hold_up_the_stop() {
+    let silent = Upstream::start();
+    silent.otherwise(Reply::silence());
+    let upstream = Upstream::start();
+    upstream.addresses("www.example", &["192.0.2.1"]);
+    let setup = Setup::new(&upstream)
+        .upstreams(&[silent.address(), upstream.address()])
+        .set("dns.upstream.strategy", "\"ordered\"")
+        .set("dns.upstream.timeout", "\"4s\"")
+        .set("log.level", "\"debug\"");
+    let mut gate = Gate::start(&setup);
+    let answer = Ask::new("www.example", RecordType::A).udp(&gate);
+    assert_eq!(ipv4_of(&answer), ["192.0.2.1".parse::<Ipv4Addr>().unwrap()]);
+    assert!(silent.count("www.example", RecordType::A) > 0);
+    gate.signal(Signal::SIGTERM);
+    assert_eq!(gate.wait_for_exit().code(), Some(0));
+    let log = gate.log_text();
+    assert!(!log.contains("that were open still are ended"), "{log}");
+}
+
+#[test]
 fn an_idle_keep_alive_connection_does_not_hold_up_the_stop() {
     let (_upstream, mut gate, _origin) = home();
     let origin = Origin::start(Service::Http);

@@ -102,10 +102,10 @@ impl Lines {
         self.0.iter().all(|line| line.table.pending.is_empty())
     }
 
-    /// Whether anybody waits for an answer.
-    pub fn are_wanted(&self) -> bool {
+    /// Whether an answer is waited for that is not late yet.
+    pub fn are_in_time(&self) -> bool {
         let mut pending = self.0.iter().flat_map(|line| line.table.pending.values());
-        pending.any(|it| it.late.as_ref().is_none_or(|late| !late.is_closed()))
+        pending.any(|it| it.late.is_none())
     }
 
     /// Waits until answers have come, or something has had its time, or `listener` has something to read, but no longer than
