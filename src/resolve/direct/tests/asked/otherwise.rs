@@ -145,7 +145,7 @@ async fn after_silence_the_next_server_is_asked_at_once() {
     let patience = now() - begun;
     assert_eq!(looked_up(&resolver, "a.example.").await, [address(2)]);
     let more = now() - begun - patience;
-    assert!(more < patience / 2, "{patience:?} {more:?}");
+    assert!(more < patience * 3 / 4, "{patience:?} {more:?}");
 }
 
 #[tokio::test]
