@@ -104,12 +104,17 @@ impl Scripted {
     }
 
     pub(super) fn on(&self, transport: Transport) -> Server {
-        Server {
-            transport,
-            address: self.address,
-            name: None,
-            path: None,
-        }
+        server_at(transport, self.address)
+    }
+}
+
+/// A server without a name.
+pub(super) fn server_at(transport: Transport, address: SocketAddr) -> Server {
+    Server {
+        transport,
+        address,
+        name: None,
+        path: None,
     }
 }
 
@@ -283,12 +288,7 @@ async fn a_server_that_was_silent_is_not_asked_while_another_answers() {
 #[tokio::test]
 async fn a_server_without_a_port_open_is_passed_over() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone = Server {
-        transport: Transport::Tcp,
-        address: closed.local_addr().unwrap(),
-        name: None,
-        path: None,
-    };
+    let gone = server_at(Transport::Tcp, closed.local_addr().unwrap());
     drop(closed);
     let second = Scripted::start(|_, query| good(query, 2)).await;
     let both = resolver(&[gone.clone(), second.on(Transport::Udp)], TIMEOUT);
@@ -345,12 +345,7 @@ async fn many_silent_servers_take_no_longer_than_one() {
         }
         let servers: Vec<Server> = silent
             .iter()
-            .map(|socket| Server {
-                transport: Transport::Udp,
-                address: socket.local_addr().unwrap(),
-                name: None,
-                path: None,
-            })
+            .map(|socket| server_at(Transport::Udp, socket.local_addr().unwrap()))
             .collect();
         let resolver = resolver(&servers, timeout);
         let begun = super::now();

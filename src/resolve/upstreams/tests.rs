@@ -8,7 +8,8 @@ use hickory_proto::op::{Message, ResponseCode};
 use tokio::net::TcpListener;
 
 use super::super::tests::{
-    Scripted, TIMEOUT, address, code, good, looked_up, name, outcomes, question, settings,
+    Scripted, TIMEOUT, address, code, good, looked_up, name, outcomes, question, server_at,
+    settings,
 };
 use super::super::{ResolveError, Resolver, Trust};
 use super::{ServerState, Upstreams};
@@ -70,12 +71,7 @@ async fn switched(last: u8, on: &Arc<AtomicBool>) -> Scripted {
 /// A server that nobody listens for.
 async fn closed() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    Server {
-        transport: Transport::Tcp,
-        address: listener.local_addr().unwrap(),
-        name: None,
-        path: None,
-    }
+    server_at(Transport::Tcp, listener.local_addr().unwrap())
 }
 
 #[tokio::test]

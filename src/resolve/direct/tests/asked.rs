@@ -15,7 +15,8 @@ use super::generated::name;
 use crate::config::{Dns, Server, Strategy, Transport};
 use crate::resolve::cache::Key;
 use crate::resolve::tests::{
-    Reply, Scripted, TIMEOUT, address, code, good, looked_up, outcomes, question, reply, settings,
+    Reply, Scripted, TIMEOUT, address, code, good, looked_up, outcomes, question, reply, server_at,
+    settings,
 };
 use crate::resolve::{Question, ResolveError, Resolver, Simple, Trust, now};
 use crate::telemetry::Metrics;

@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::servers::{Authority, Seen, Step, Streams};
-use super::{TIMEOUT, all_answered, answer, asked, client, question, server, upstream};
+use super::{TIMEOUT, all_answered, answer, asked, client, question, upstream};
 use crate::config::{Server, Transport};
+use crate::resolve::tests::server_at;
 use crate::resolve::upstream::{AskError, Client, Trust, TrustError};
 
 async fn listener() -> TcpListener {
@@ -54,7 +55,7 @@ async fn a_thousand_questions_at_once_share_one_encrypted_connection() {
             Step::Answer(answer(&seen.query, 1))
         })
         .await;
-        let client = trusting(&authority, &server(transport, streams.address));
+        let client = trusting(&authority, &server_at(transport, streams.address));
         // Of HTTP/3, a hundred requests at a time are taken, and the next hundred only after about a second.
         let count = if transport == Transport::H3 {
             200
@@ -79,7 +80,7 @@ async fn no_question_is_lost_with_its_connection() {
     };
     for transport in ENCRYPTED {
         let streams = encrypted(&authority, transport, script).await;
-        let client = trusting(&authority, &server(transport, streams.address));
+        let client = trusting(&authority, &server_at(transport, streams.address));
         all_answered(&client, 200).await;
         assert_eq!(
             streams.connections.load(Ordering::Relaxed),
@@ -149,7 +150,7 @@ async fn encrypted_queries_are_padded_and_their_ad_is_believed() {
     };
     for transport in ENCRYPTED {
         let streams = encrypted(&authority, transport, script).await;
-        let client = trusting(&authority, &server(transport, streams.address));
+        let client = trusting(&authority, &server_at(transport, streams.address));
         let answer = client.ask(&question("a.example."), None).await.unwrap();
         assert!(answer.authentic, "{transport:?}");
     }
@@ -171,7 +172,7 @@ async fn a_certificate_is_for_the_name_or_for_the_address() {
             Step::Answer(answer(&seen.query, 1))
         })
         .await;
-        let mut server = server(transport, streams.address);
+        let mut server = server_at(transport, streams.address);
         for (name, good) in [
             (None, true),
             (Some("dns.example"), true),
@@ -202,7 +203,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
         })
         .await;
         let outcome = asked(
-            &trusting(&other, &server(transport, streams.address)),
+            &trusting(&other, &server_at(transport, streams.address)),
             "a.example.",
         )
         .await;

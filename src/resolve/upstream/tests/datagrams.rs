@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use super::servers::{Step, Streams};
 use super::{TIMEOUT, answer, asked, client, question};
 use crate::config::Transport;
+use crate::resolve::tests::server_at;
 use crate::resolve::upstream::{AskError, Client, Trust};
 
 async fn receive(socket: &UdpSocket) -> (Message, Vec<u8>, std::net::SocketAddr) {
@@ -224,7 +225,7 @@ async fn a_server_that_does_not_keep_the_case_is_asked_over_tcp() {
 
     let mut config = super::upstream(TIMEOUT);
     config.case_randomization = false;
-    let server = super::server(Transport::Udp, address);
+    let server = server_at(Transport::Udp, address);
     let plain = Client::new(&server, &config, &Trust::nobody());
     assert_eq!(
         asked(&plain, "abcdefghijklmnopqrstuv.example.").await,

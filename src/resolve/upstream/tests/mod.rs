@@ -13,9 +13,10 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::task::JoinSet;
 
 use super::{AskError, Client, MAX_QUERIES, Trust};
-use crate::config::{Config, Server, Transport, Upstream};
+use crate::config::{Config, Transport, Upstream};
 use crate::net::Interfaces;
 use crate::resolve::Question;
+use crate::resolve::tests::server_at;
 
 /// Long, so that a busy machine fails no test; those that wait for it shorten it.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,17 +30,8 @@ fn upstream(timeout: Duration) -> Upstream {
     }
 }
 
-fn server(transport: Transport, address: SocketAddr) -> Server {
-    Server {
-        transport,
-        address,
-        name: None,
-        path: None,
-    }
-}
-
 fn client(transport: Transport, address: SocketAddr, timeout: Duration) -> Client {
-    let server = server(transport, address);
+    let server = server_at(transport, address);
     Client::new(&server, &upstream(timeout), &Trust::nobody())
 }
 

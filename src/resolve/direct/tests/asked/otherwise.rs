@@ -102,12 +102,7 @@ async fn a_server_older_than_edns_is_asked_again_without_it() {
 #[tokio::test(start_paused = true)]
 async fn after_silence_the_whole_takes_no_longer_than_the_time_of_a_server() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let server = Server {
-        transport: Transport::Udp,
-        address: silent.local_addr().unwrap(),
-        name: None,
-        path: None,
-    };
+    let server = server_at(Transport::Udp, silent.local_addr().unwrap());
     let timeout = Duration::from_secs(3);
     let resolver = resolver_with(&[server], timeout, |_| {});
     let begun = now();
@@ -129,12 +124,7 @@ async fn after_silence_the_whole_takes_no_longer_than_the_time_of_a_server() {
 #[tokio::test]
 async fn after_silence_the_next_server_is_asked_at_once() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let first = Server {
-        transport: Transport::Udp,
-        address: silent.local_addr().unwrap(),
-        name: None,
-        path: None,
-    };
+    let first = server_at(Transport::Udp, silent.local_addr().unwrap());
     let second = Scripted::start(|_, query| good(query, 2)).await;
     let servers = [first, second.on(Transport::Udp)];
     let resolver = resolver_with(&servers, Duration::from_secs(4), |dns| {
@@ -152,12 +142,7 @@ async fn after_silence_the_next_server_is_asked_at_once() {
 async fn an_answer_that_came_before_an_error_is_taken() {
     let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap();
-    let peer = Server {
-        transport: Transport::Udp,
-        address,
-        name: None,
-        path: None,
-    };
+    let peer = server_at(Transport::Udp, address);
     let resolver = resolver_with(&[peer], TIMEOUT, |_| {});
     let mut askers = Askers::new();
     let mut packet = [0; 512];
@@ -180,12 +165,7 @@ async fn an_answer_that_came_before_an_error_is_taken() {
 #[tokio::test]
 async fn where_nobody_listens_the_long_way_is_gone() {
     let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let first = Server {
-        transport: Transport::Udp,
-        address: gone.local_addr().unwrap(),
-        name: None,
-        path: None,
-    };
+    let first = server_at(Transport::Udp, gone.local_addr().unwrap());
     drop(gone);
     let second = Scripted::start(|_, query| good(query, 2)).await;
     let servers = [first, second.on(Transport::Udp)];
@@ -200,12 +180,7 @@ async fn so_many_sockets_wait_for_answers_and_no_more() {
     let mut silent = Vec::new();
     for number in 0..=64 {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let server = Server {
-            transport: Transport::Udp,
-            address: socket.local_addr().unwrap(),
-            name: None,
-            path: None,
-        };
+        let server = server_at(Transport::Udp, socket.local_addr().unwrap());
         silent.push(socket);
         let resolver = resolver_with(&[server], TIMEOUT, |_| {});
         assert!(askers.begin(&resolver, "a.example."));
@@ -251,12 +226,7 @@ async fn a_socket_is_in_use_for_a_second_and_closed_with_its_last_answer() {
             }
         }
     });
-    let server = Server {
-        transport: Transport::Udp,
-        address,
-        name: None,
-        path: None,
-    };
+    let server = server_at(Transport::Udp, address);
     let resolver = resolver_with(&[server], TIMEOUT, |_| {});
     let mut askers = Askers::new();
     for text in ["a.example.", "b.example."] {
