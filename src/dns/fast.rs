@@ -137,10 +137,7 @@ impl<'h, T: Truth> Fast<'h, T> {
         let audience = self.audience(client)?;
         let limit = shape::limit(self.transport, query.edns());
         let begin = out.len();
-        let cookie = query
-            .cookie()
-            .and_then(|cookie| self.handler.cookies().answer(&cookie, client))
-            .map(|(data, _)| data);
+        let cookie = self.cookie(&query, client);
         let told = |finished: Finished<'_>, age, notes: u8| {
             wire::tell(finished, &query, cookie.as_deref(), age, limit, out)?;
             Some(Told::from(notes))
@@ -180,8 +177,10 @@ impl<T: Truth> Fast<'_, T> {
         self.last
     }
 
-    pub(super) fn handler(&self) -> &Handler<T> {
-        self.handler
+    /// The data of the option that answers a query's cookie.
+    pub(super) fn cookie(&self, query: &Plain<'_>, client: IpAddr) -> Option<Vec<u8>> {
+        let (data, _) = self.handler.cookies().answer(&query.cookie()?, client)?;
+        Some(data)
     }
 
     pub(super) fn view(&self) -> &View<T> {

@@ -129,12 +129,7 @@ impl<T: Truth> Serving<T> {
                     let lost = u64::try_from(unsent).unwrap_or(u64::MAX);
                     self.listener.handler.metrics().dns_overload.inc_by(lost);
                 }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                    ) => {}
-                Err(_) if self.stop.is_cancelled() => {}
+                Err(error) if is_no_failure(&error) || self.stop.is_cancelled() => {}
                 Err(error) => {
                     tracing::warn!(%error, "could not read a datagram; pausing");
                     thread::sleep(PAUSE);
@@ -143,10 +138,9 @@ impl<T: Truth> Serving<T> {
         }
         // Who has gone the long way is open, and may be told by what is late.
         while lines.are_in_time() || !lines.is_idle() && !self.listener.open.is_empty() {
-            if let Err(error) = lines.attend(None, LAST_LOOK)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                break;
+            match lines.attend(None, LAST_LOOK) {
+                Err(error) if !is_no_failure(&error) => break,
+                _ => {}
             }
         }
     }
@@ -209,6 +203,12 @@ impl<T: Truth> Serving<T> {
         }
         received
     }
+}
+
+/// Whether it says only that there is nothing, or that a signal came.
+fn is_no_failure(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), Interrupted | WouldBlock)
 }
 
 /// Answers a query the long way.

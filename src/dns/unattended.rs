@@ -167,10 +167,7 @@ impl<T: Truth> Fast<'_, T> {
             when,
             audience,
             moment: self.moment(),
-            cookie: query
-                .cookie()
-                .and_then(|cookie| self.handler().cookies().answer(&cookie, client))
-                .map(|(data, _)| data),
+            cookie: self.cookie(&query, client),
         };
         Some((query, foreseen))
     }

@@ -111,7 +111,7 @@ impl Batches {
     }
 
     /// Reads as many datagrams as have come and one call takes, and keeps what `answer` appends for each until
-    /// [`Self::send`]; where it appends nothing, nothing is sent. What was kept before and not sent is lost.
+    /// [`Self::send`]; where it appends nothing, nothing is sent.
     ///
     /// # Errors
     ///
@@ -130,8 +130,6 @@ impl Batches {
             out,
             answers,
         } = self;
-        out.clear();
-        answers.clear();
         let mut each = |packet: &[u8], sender: Option<SocketAddr>, from: Option<IpAddr>| {
             let Some(to) = sender else { return };
             let begin = out.len();
@@ -198,8 +196,6 @@ pub fn receive(socket: &impl AsRawFd, mut each: impl FnMut(&[u8])) -> io::Result
 struct Room<S> {
     packets: Vec<[u8; LONGEST_DATAGRAM]>,
     headers: MultiHeaders<S>,
-    /// Whether the kernel says which address was asked.
-    tells_asked: bool,
     /// How many datagrams the next call takes: what is made ready for each costs more than the call itself where they come
     /// alone.
     width: usize,
@@ -211,7 +207,6 @@ impl<S: SockaddrLike + Copy> Room<S> {
     fn new(asked: Option<Vec<u8>>) -> Self {
         Self {
             packets: vec![[0; LONGEST_DATAGRAM]; BATCH],
-            tells_asked: asked.is_some(),
             headers: MultiHeaders::preallocate(BATCH, asked),
             width: FEW,
         }
@@ -240,9 +235,8 @@ impl<S: SockaddrLike + Copy> Room<S> {
         let mut count = 0;
         for datagram in received {
             count += 1;
-            let asked = self.tells_asked.then(|| asked(&datagram)).flatten();
             let packet = datagram.iovs().next().unwrap_or_default();
-            each(packet, datagram.address, asked);
+            each(packet, datagram.address, asked(&datagram));
         }
         let full = count == self.width;
         self.width = if full {
@@ -260,7 +254,8 @@ impl<S> fmt::Debug for Room<S> {
     }
 }
 
-/// The address of this machine that a datagram was sent to; for a broadcast, the one that answers for it.
+/// The address of this machine that a datagram was sent to, where the kernel was to tell; for a broadcast, the one that
+/// answers for it.
 fn asked<S>(datagram: &RecvMsg<'_, '_, S>) -> Option<IpAddr> {
     let mut messages = datagram.cmsgs().ok()?;
     let address = messages.find_map(|message| match message {
