@@ -39,13 +39,15 @@ fn every_address_of_the_gate_answers_for_itself() {
         Answer(must(command.args(words.split_whitespace())))
     };
     for server in [GATE, SECOND, SIXES[0], SIXES[1]] {
-        // In turn: from upstream, from the cache, what needs nobody, and the long way.
+        // In turn: from upstream, from the cache, what needs nobody, with a cookie, and the long way from both.
         for question in [
             FOUR,
             FOUR,
             DUAL,
             "localhost",
             "+cookie=0011223344556677 four.origin.net",
+            "+nsid four.origin.net",
+            "+nsid www.origin.net",
         ] {
             let answer = ask(server, question);
             assert!(
