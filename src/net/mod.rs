@@ -22,7 +22,8 @@ pub use batch::{Batches, LONGEST_DATAGRAM, ReturnPath, Wait, receive, send, send
 pub use beginning::{Beginning, BeginningError, take_beginning};
 pub use interfaces::{Interfaces, InterfacesError};
 pub use options::{
-    PairError, bind_pair, bind_tcp, bind_udp, keep_alive, prepare_stream, unacknowledged,
+    PairError, bind_pair, bind_tcp, bind_udp, connect_udp, keep_alive, prepare_stream,
+    unacknowledged,
 };
 pub use prefixed::Prefixed;
 pub use proxy_protocol::{Announced, LONGEST_PROXY_HEADER, ProxyVersion, proxy_header};

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 /// How many connections the kernel keeps ready for `accept` (the kernel's own bound, `somaxconn`, applies too).
 const BACKLOG: i32 = 1024;
 
-/// Room for bursts of queries while the loop is busy, in bytes; the kernel caps it at `rmem_max`.
+/// Room for bursts while the loop is busy, in bytes; the kernel caps it at `rmem_max`.
 const UDP_RECEIVE_BUFFER: usize = 1 << 20;
 
 /// When a silent peer is asked whether it is there, and how often from then on.
@@ -69,6 +69,24 @@ fn bind_one_of(count: usize, address: SocketAddr) -> io::Result<UdpSocket> {
     // Only a wish: the kernel gives what it may.
     socket.set_recv_buffer_size(UDP_RECEIVE_BUFFER).ok();
     socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// A UDP socket that asks one server, non-blocking, from a port that the kernel picks; what others send to it is not read.
+///
+/// # Errors
+///
+/// What the system says: no descriptor, no way there.
+pub fn connect_udp(server: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(server),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    socket.set_nonblocking(true)?;
+    // Only a wish: the kernel gives what it may.
+    socket.set_recv_buffer_size(UDP_RECEIVE_BUFFER).ok();
+    socket.connect(&server.into())?;
     Ok(socket.into())
 }
 

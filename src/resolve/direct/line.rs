@@ -3,10 +3,11 @@
 //! (RFC 5452). What comes back is matched to what was sent, and told to `direct`. They belong to one thread, which waits for
 //! them together with what it listens on.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::oneshot;
 
 use super::{Row, now};
-use crate::net::{LONGEST_DATAGRAM, receive, send_connected};
+use crate::net::{LONGEST_DATAGRAM, connect_udp, receive, send_connected};
 use crate::resolve::upstream::Random;
 use crate::resolve::wire::{HEADER, TYPE_AND_CLASS};
 
@@ -22,6 +23,11 @@ use crate::resolve::wire::{HEADER, TYPE_AND_CLASS};
 const IN_USE: Duration = Duration::from_secs(1);
 /// How many.
 const QUERIES: usize = 4096;
+/// How many answers are waited for on one socket, some more where a batch goes beyond it: as many as the kernel keeps for
+/// it while this thread is not looking.
+const PENDING: usize = 256;
+/// After how much that is no answer to any query on a socket, no more is asked on it: somebody may be guessing.
+const STRAYS: usize = 64;
 /// Sockets of one thread. Where more would be wanted, since servers leave much unanswered, the long way is gone.
 const MAX_LINES: usize = 64;
 /// How long a late answer is listened for, at least.
@@ -79,11 +85,11 @@ struct Line {
 #[derive(Debug, Default)]
 struct Table {
     pending: HashMap<u16, Pending>,
-    /// In the order in which they were sent, and have their time.
-    order: VecDeque<(u16, Instant)>,
-    /// Likewise those that have gone the long way.
-    late: VecDeque<(u16, Instant)>,
+    /// When they have had their time, the soonest first: not all have as long. Those that are answered may be in it still.
+    due: BinaryHeap<Reverse<(Instant, u16)>>,
     sent: usize,
+    /// What came that was no answer to any of them.
+    strays: usize,
 }
 
 #[derive(Debug)]
@@ -117,7 +123,7 @@ impl Lines {
     pub fn attend(&mut self, listener: Option<&UdpSocket>, longest: Duration) -> io::Result<bool> {
         let before = now();
         let next = self.0.iter_mut().filter_map(|line| line.table.next()).min();
-        let left = next.map_or(longest, |next| next.saturating_duration_since(before));
+        let left = next.map_or(longest, |(next, _)| next.saturating_duration_since(before));
         let ready = self.ready(listener, left.min(longest))?;
         let lines = ready.iter().skip(usize::from(listener.is_some()));
         for (line, flags) in self.0.iter_mut().zip(lines) {
@@ -151,7 +157,7 @@ impl Lines {
 
     /// Sends the questions of these rows, each to be answered in its time. Those that cannot be sent are told so.
     pub(super) fn send(&mut self, peer: Peer, rows: &[Arc<Row>]) {
-        for rows in rows.chunks(QUERIES / 8) {
+        for rows in rows.chunks(PENDING / 4) {
             match self.line(peer) {
                 Ok(line) => line.send(rows),
                 Err(error) => {
@@ -165,7 +171,9 @@ impl Lines {
     /// The socket in use, or a new one.
     fn line(&mut self, peer: Peer) -> io::Result<&mut Line> {
         let now = now();
-        let in_use = |line: &Line| line.peer == peer && line.is_in_use(now);
+        let in_use = |line: &Line| {
+            line.peer == peer && line.is_in_use(now) && line.table.pending.len() < PENDING
+        };
         if let Some(at) = self.0.iter().position(in_use) {
             return self.0.get_mut(at).ok_or_else(too_many);
         }
@@ -173,16 +181,9 @@ impl Lines {
         if self.0.len() >= MAX_LINES {
             return Err(too_many());
         }
-        let local = match peer.server {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        let socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
-        socket.connect(peer.server)?;
-        socket.set_nonblocking(true)?;
         self.0.push(Line {
             peer,
-            socket,
+            socket: connect_udp(peer.server)?,
             opened: now,
             table: Table::default(),
         });
@@ -202,7 +203,7 @@ fn too_many() -> io::Error {
 
 impl Line {
     fn is_in_use(&self, now: Instant) -> bool {
-        now < self.opened + IN_USE && self.table.sent < QUERIES
+        now < self.opened + IN_USE && self.table.sent < QUERIES && self.table.strays < STRAYS
     }
 
     fn send(&mut self, rows: &[Arc<Row>]) {
@@ -252,31 +253,31 @@ impl Line {
             table,
             ..
         } = self;
-        let mut read = || receive(socket, |reply| table.take(reply, peer.disguise));
+        let mut read = || {
+            receive(socket, |reply| {
+                if table.take(reply, peer.disguise).is_none() {
+                    table.strays += 1;
+                }
+            })
+        };
         let failed = read().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
         // What the network says of a datagram makes no socket readable, and is told before what has come.
         if failed || error && matches!(socket.take_error(), Ok(Some(_))) {
             let _more: io::Result<bool> = read();
-            for (_, lost) in table.pending.drain() {
-                lost.row.told(Outcome::Lost);
-            }
+            table.lose();
         }
     }
 }
 
 impl Table {
-    /// Takes a datagram for what it is.
-    fn take(&mut self, reply: &[u8], disguise: bool) {
-        let Some([id0, id1, ..]) = reply.first_chunk::<HEADER>() else {
-            return;
-        };
+    /// Takes a datagram for what it is; `None` where it is nothing to any query.
+    fn take(&mut self, reply: &[u8], disguise: bool) -> Option<()> {
+        let [id0, id1, ..] = reply.first_chunk::<HEADER>()?;
         let id = u16::from_be_bytes([*id0, *id1]);
         let Entry::Occupied(pending) = self.pending.entry(id) else {
-            return;
+            return None;
         };
-        let Some(judged) = judge(&pending.get().sent, reply, disguise) else {
-            return;
-        };
+        let judged = judge(&pending.get().sent, reply, disguise)?;
         let Pending { row, late, .. } = pending.remove();
         let mut octets = reply.to_vec();
         if matches!(judged, Judged::Answer | Judged::Said) {
@@ -294,6 +295,14 @@ impl Table {
             }
             (None, Judged::Answer, Said::Message(octets)) => row.told(Outcome::Answer(&octets)),
             (None, _, said) => row.told(Outcome::Said(said)),
+        }
+        Some(())
+    }
+
+    /// Tells all who wait that nothing will come.
+    fn lose(&mut self) {
+        for (_, lost) in self.pending.drain() {
+            lost.row.told(Outcome::Lost);
         }
     }
 
@@ -341,55 +350,53 @@ impl Table {
             until: row.until(),
             late: None,
         };
-        self.order.push_back((id, pending.until));
+        self.due.push(Reverse((pending.until, id)));
         self.pending.insert(id, pending);
         Some(id)
     }
 
-    /// When the next one has had its time.
-    fn next(&mut self) -> Option<Instant> {
-        let one = first(&mut self.order, &self.pending).map(|(_, until)| until);
-        let other = first(&mut self.late, &self.pending).map(|(_, until)| until);
-        match (one, other) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
+    /// When the next one has had its time, and its ID.
+    fn next(&mut self) -> Option<(Instant, u16)> {
+        while let Some(&Reverse((until, id))) = self.due.peek() {
+            if self.pending.get(&id).is_some_and(|it| it.until == until) {
+                return Some((until, id));
+            }
+            self.due.pop();
         }
+        None
     }
 
     /// Those that have had theirs, each with what may be said to it still: it is listened for as long as the long way takes.
     fn late(&mut self, now: Instant) -> Vec<(Arc<Row>, oneshot::Receiver<Said>)> {
-        let due = |it: &(u16, Instant)| it.1 <= now;
-        while let Some((id, _)) = first(&mut self.late, &self.pending).filter(due) {
-            self.pending.remove(&id);
-        }
         let mut late = Vec::new();
-        while let Some((id, _)) = first(&mut self.order, &self.pending).filter(due) {
-            self.order.pop_front();
-            let Some(pending) = self.pending.get_mut(&id) else {
+        while let Some((_, id)) = self.next().filter(|(until, _)| *until <= now) {
+            self.due.pop();
+            let Entry::Occupied(mut pending) = self.pending.entry(id) else {
                 continue;
             };
+            if pending.get().late.is_some() {
+                pending.remove();
+                continue;
+            }
             let (teller, said) = oneshot::channel();
+            let pending = pending.get_mut();
             pending.late = Some(teller);
             pending.until = pending.row.end().max(now + TICK);
-            self.late.push_back((id, pending.until));
+            self.due.push(Reverse((pending.until, id)));
             late.push((Arc::clone(&pending.row), said));
         }
         late
     }
 }
 
-/// The first of a queue that is waited for still.
-fn first(
-    queue: &mut VecDeque<(u16, Instant)>,
-    pending: &HashMap<u16, Pending>,
-) -> Option<(u16, Instant)> {
-    while let Some(&(id, until)) = queue.front() {
-        if pending.get(&id).is_some_and(|it| it.until == until) {
-            return Some((id, until));
+/// Whoever still waits is told.
+impl Drop for Lines {
+    fn drop(&mut self) {
+        for line in &mut self.0 {
+            line.table.lose();
         }
-        queue.pop_front();
+        super::flush();
     }
-    None
 }
 
 enum Judged {
@@ -397,7 +404,7 @@ enum Judged {
     Answer,
     /// Another code to it.
     Said,
-    /// Another code, and no question.
+    /// That the query could not be read, and no question.
     Bare,
     Truncated,
     OtherCase,
@@ -410,7 +417,8 @@ fn judge(sent: &[u8], reply: &[u8], disguise: bool) -> Option<Judged> {
     if high & 0xf8 != 0x80 {
         return None;
     }
-    let failed = !matches!(low & 0x0f, 0 | 3);
+    let code = low & 0x0f;
+    let failed = !matches!(code, 0 | 3);
     let asked = sent.get(HEADER..)?;
     let told = reply.get(HEADER..HEADER + asked.len());
     let is_name = asked.len().checked_sub(TYPE_AND_CLASS)?;
@@ -421,8 +429,9 @@ fn judge(sent: &[u8], reply: &[u8], disguise: bool) -> Option<Judged> {
         })
     };
     match u16::from_be_bytes([count0, count1]) {
-        // A server that could not read the query, such as one older than EDNS, repeats nothing of it.
-        0 if failed && high & 0x02 == 0 => return Some(Judged::Bare),
+        // A server that could not read the query, such as one older than EDNS, repeats nothing of it (FORMERR, NOTIMP).
+        // Nothing else is taken by its ID alone on a port that many queries share.
+        0 if matches!(code, 1 | 4) && high & 0x02 == 0 => return Some(Judged::Bare),
         1 if told == Some(asked) => {}
         1 if other_case() && disguise => return Some(Judged::OtherCase),
         1 if other_case() => {}

@@ -200,6 +200,12 @@ async fn what_is_no_answer_to_the_query_is_passed_over() {
             message.queries[0].name = name("b.example.")
         }));
         all.extend(wrong(&|message| message.queries.clear()));
+        for code in [ResponseCode::ServFail, ResponseCode::Refused] {
+            all.extend(wrong(&|message| {
+                message.metadata.response_code = code;
+                message.queries.clear();
+            }));
+        }
         all.extend(wrong(&|message| {
             message.metadata.op_code = hickory_proto::op::OpCode::Notify
         }));
@@ -274,4 +280,29 @@ async fn many_at_once_are_all_answered_over_more_than_one_socket() {
         let data = RData::A(std::net::Ipv4Addr::new(203, 0, high, low).into());
         assert_eq!(told, [data]);
     }
+}
+
+#[tokio::test]
+async fn what_comes_while_nobody_looks_is_kept() {
+    let server = Scripted::start(|_, query| good(query, 1)).await;
+    let resolver = resolver_with(
+        &[server.on(Transport::Udp)],
+        Duration::from_secs(30),
+        |_| {},
+    );
+    let mut askers = Askers::new();
+    let (count, batch) = (1000, 50);
+    for from in (0..count).step_by(batch) {
+        for number in from..from + batch {
+            assert!(askers.begin(&resolver, &format!("n{number}.example.")));
+        }
+        askers.send();
+        while server.count(Transport::Udp) < from + batch {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    for _ in 0..count {
+        assert!(askers.next().await.is_some());
+    }
+    assert_eq!(server.count(Transport::Udp), count);
 }

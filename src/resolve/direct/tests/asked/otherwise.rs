@@ -1,5 +1,7 @@
 //! What is said otherwise than foreseen, or not at all, goes the long way.
 
+use std::collections::HashSet;
+
 use hickory_proto::rr::Name;
 use tokio::net::UdpSocket;
 
@@ -238,4 +240,58 @@ async fn a_socket_is_in_use_for_a_second_and_closed_with_its_last_answer() {
     assert!(seen[0] == seen[1] && seen[1] != seen[2], "{seen:?}");
     // The first one is closed: nobody holds its port.
     UdpSocket::bind(("0.0.0.0", seen[0].port())).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_with_more_time_holds_up_no_other() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let first = server_at(Transport::Udp, silent.local_addr().unwrap());
+    let timeout = Duration::from_secs(30);
+    let alone = resolver_with(std::slice::from_ref(&first), timeout, |_| {});
+    let second = server_at(Transport::Udp, "127.0.0.1:9".parse().unwrap());
+    let one_of_two = resolver_with(&[first, second], timeout, |dns| {
+        dns.upstream.strategy = Strategy::Ordered;
+    });
+    let begun = now();
+    let mut askers = Askers::new();
+    assert_eq!(askers.ask(&one_of_two, "a.example.").await, None);
+    let patience = now() - begun;
+    assert!(askers.begin(&alone, "b.example."));
+    askers.send();
+    let begun = now();
+    assert_eq!(askers.ask(&one_of_two, "c.example.").await, None);
+    assert!(now() - begun < patience * 2, "{:?}", now() - begun);
+    assert!(askers.lines.are_in_time(), "the other one has more time");
+}
+
+#[tokio::test]
+async fn after_many_strays_another_port_is_asked_from() {
+    let ports = Arc::new(Mutex::new(HashSet::new()));
+    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let seen = Arc::clone(&ports);
+    tokio::spawn(async move {
+        let mut packet = [0; 512];
+        while let Ok((length, client)) = server.recv_from(&mut packet).await {
+            seen.lock().unwrap().insert(client);
+            let query = Message::from_vec(&packet[..length]).unwrap();
+            let Some(Reply::Send(mut message)) = good(&query, 1).pop() else {
+                unreachable!("one message");
+            };
+            for wrong in 0..=8_u16 {
+                message.metadata.id = query.metadata.id ^ (8 - wrong);
+                let packet = message.to_vec().unwrap();
+                server.send_to(&packet, client).await.unwrap();
+            }
+        }
+    });
+    let server = server_at(Transport::Udp, address);
+    let resolver = resolver_with(&[server], TIMEOUT, |_| {});
+    let mut askers = Askers::new();
+    for number in 0..16 {
+        let told = askers.ask(&resolver, &format!("n{number}.example.")).await;
+        assert_eq!(told, Some(vec![192, 0, 2, 1]));
+    }
+    // Eight for each, of which 64 may come on one.
+    assert_eq!(ports.lock().unwrap().len(), 2);
 }
