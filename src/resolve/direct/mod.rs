@@ -71,6 +71,15 @@ pub(super) struct Row {
     askers: Mutex<Vec<Box<dyn Asker>>>,
 }
 
+/// What became of a row that was to be added.
+enum Insertion {
+    Added,
+    /// The same is asked already.
+    Joined,
+    /// There are as many as there may be.
+    Full,
+}
+
 /// Questions that are to be sent, together.
 #[derive(Debug, Default)]
 pub struct Begun(Vec<Arc<Row>>);
@@ -92,6 +101,15 @@ impl Begun {
             }
             rest = others;
         }
+        flush();
+    }
+}
+
+/// Whoever still waits is told.
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let rest = std::mem::take(&mut self.0);
+        rest.iter().for_each(|row| row.told(Outcome::Lost));
         flush();
     }
 }
@@ -145,15 +163,20 @@ impl Direct {
         }
     }
 
-    fn insert(&self, row: &Arc<Row>) -> bool {
+    /// Adds a row, or who waits for it to that of a thread that was faster.
+    fn insert(&self, row: &Arc<Row>) -> Insertion {
         let hash = self.hasher.hash_one(&row.key);
         let mut rows = self.rows();
+        if let Some(held) = rows.find(hash, |held| held.key == row.key) {
+            held.askers().append(&mut row.askers());
+            return Insertion::Joined;
+        }
         if rows.len() >= MAX_FLIGHTS {
-            return false;
+            return Insertion::Full;
         }
         rows.insert_unique(hash, Arc::clone(row), |row| self.hasher.hash_one(&row.key));
         self.count.store(rows.len(), Ordering::Release);
-        true
+        Insertion::Added
     }
 
     /// Takes a row out, and those who wait with it.
@@ -330,15 +353,20 @@ impl Resolver {
             begun: epoch,
             askers: Mutex::new(asker().into_iter().collect()),
         });
-        if !self.direct.insert(&row) {
-            for asker in self.direct.take(&row) {
-                asker.told(None);
+        match self.direct.insert(&row) {
+            Insertion::Full => {
+                for asker in self.direct.take(&row) {
+                    asker.told(None);
+                }
+                return true;
             }
-            return true;
+            Insertion::Joined => {}
+            Insertion::Added => {
+                row.servers.begun(index, now);
+                begun.0.push(row);
+            }
         }
-        row.servers.begun(index, now);
         self.metrics.cache_misses.inc();
-        begun.0.push(row);
         true
     }
 }

@@ -2,8 +2,9 @@
 
 mod otherwise;
 
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -305,4 +306,50 @@ async fn what_comes_while_nobody_looks_is_kept() {
         assert!(askers.next().await.is_some());
     }
     assert_eq!(server.count(Transport::Udp), count);
+}
+
+#[tokio::test]
+async fn two_threads_that_ask_the_same_at_once_cause_one_query() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = server_at(Transport::Udp, silent.local_addr().unwrap());
+    let resolver = resolver_with(&[server], TIMEOUT, |_| {});
+    let (together, count) = (Barrier::new(2), 2000);
+    let ask = || {
+        let mut askers = Askers::new();
+        for number in 0..count {
+            together.wait();
+            assert!(askers.begin(&resolver, &format!("n{number}.example.")));
+        }
+        // Those that are not sent would be told so, and asked anew.
+        together.wait();
+        askers.begun.0.len()
+    };
+    let sent = std::thread::scope(|scope| {
+        let other = scope.spawn(ask);
+        ask() + other.join().unwrap()
+    });
+    assert_eq!(sent, count);
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_when_the_thread_ends() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = server_at(Transport::Udp, silent.local_addr().unwrap());
+    let resolver = resolver_with(&[server], TIMEOUT, |_| {});
+    let mut askers = Askers::new();
+    assert!(askers.begin(&resolver, "a.example."));
+    askers.send();
+    assert!(askers.begin(&resolver, "b.example."));
+    let Askers {
+        mut told,
+        begun,
+        lines,
+        ..
+    } = askers;
+    assert!(told.try_recv().is_err());
+    drop(lines);
+    assert_eq!(told.try_recv(), Ok(None));
+    assert!(told.try_recv().is_err());
+    drop(begun);
+    assert_eq!(told.try_recv(), Ok(None));
 }
