@@ -237,7 +237,7 @@ impl<T: Truth> Foreseen<T> {
             return Some(told);
         }
         if changed.is_none() && life == Life::MAX {
-            cache.pass(&query.key(), self.audience, told.into());
+            cache.pass(&query.key(), self.audience, &finished, told.into());
             return Some(told);
         }
         let (message, parts) = changed.unwrap_or_else(|| (simple.message.clone(), simple.parts));

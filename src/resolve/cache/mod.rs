@@ -311,11 +311,13 @@ impl Cache {
         }
     }
 
-    /// Lets an audience be told the truth as it is: what was just put in for this question.
-    pub fn pass(&self, key: &Key, audience: Audience, notes: u8) {
+    /// Lets an audience be told the truth as it is: this, which was just put in for the question, unless something else has
+    /// been since.
+    pub fn pass(&self, key: &Key, audience: Audience, finished: &Finished<'_>, notes: u8) {
         let prefetch = self.bounds.prefetch;
         self.change(key, |shard, hash| {
-            let Some(truth) = shard.truth(hash, key) else {
+            let same = |truth: &&mut Entry| truth.finished().is_as(finished);
+            let Some(truth) = shard.truth(hash, key).filter(same) else {
                 return Change::default();
             };
             let told = Time::refresh(truth, prefetch).saturating_sub(truth.stored);

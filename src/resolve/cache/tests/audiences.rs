@@ -237,3 +237,19 @@ fn the_age_of_what_has_no_end_is_none() {
     let left = u32::MAX;
     assert_eq!(age, Some(Age { age: 0, left }));
 }
+
+#[test]
+fn nobody_is_told_what_was_put_in_after_the_answer_that_he_may_be_told() {
+    let (cache, now) = (Cache::new(BOUNDS), start());
+    let truth = answer(vec![a("a.example.", 300)], vec![]);
+    store(&cache, "a.example.", truth, now);
+    let pass = |last| {
+        let Made { message, parts, .. } = made("a.example.", last, None, 0);
+        let finished = Finished::new(&message, parts);
+        cache.pass(&key("a.example."), 7, &finished, last);
+    };
+    pass(2);
+    assert_eq!(told(&cache, "a.example.", 7, now), None);
+    pass(1);
+    assert_eq!(told(&cache, "a.example.", 7, now), Some((300, 1)));
+}
