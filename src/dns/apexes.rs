@@ -58,7 +58,11 @@ impl Apexes {
             && at_hand.flushes == flushes
             && now.saturating_duration_since(at_hand.since) < at_hand.lasts()
         {
-            return at_hand.soa.clone();
+            let passed = now.saturating_duration_since(at_hand.since);
+            return at_hand.soa.as_ref().map(|soa| Soa {
+                record: Arc::clone(&soa.record),
+                life: soa.life.after(passed),
+            });
         }
         if held.len() >= MOST {
             held.clear();

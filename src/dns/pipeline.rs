@@ -16,14 +16,14 @@
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, HINFO};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use super::designated;
-use super::handler::View;
+use super::handler::{View, now};
 use super::local::LocalAnswer;
 use super::message::{Asked, Draft, Lasting, Source, ede};
 use super::policy::{Action, Has, Needs, action, needs};
@@ -150,7 +150,7 @@ async fn outside<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked, name: 
         client,
         asked,
         name,
-        life: Mutex::new(Some(Life::MAX)),
+        life: Mutex::new(Some((Life::MAX, now()))),
     };
     let told = match asked.query.query_type {
         RecordType::A => outside.ipv4().await,
@@ -165,7 +165,7 @@ async fn outside<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked, name: 
     draft.source = Source::Outside;
     let life = outside.life.into_inner();
     draft.lasting = match life.unwrap_or_else(PoisonError::into_inner) {
-        Some(life) => Lasting::For(life),
+        Some((life, then)) => Lasting::For(life.after(now().saturating_duration_since(then))),
         None => Lasting::Not,
     };
     draft
@@ -176,8 +176,8 @@ struct Outside<'a, T> {
     client: IpAddr,
     asked: &'a Asked,
     name: &'a Name,
-    /// How long everything that was learnt holds; `None` where something does not.
-    life: Mutex<Option<Life>>,
+    /// How long everything that was learnt holds, from a moment on; `None` where something does not.
+    life: Mutex<Option<(Life, Instant)>>,
 }
 
 /// What was said about the addresses of a name; `None` where nobody was asked, or the answer came too late to matter.
@@ -361,9 +361,10 @@ impl<T: Truth> Outside<'_, T> {
     fn rests_on(&self, question: &Question) {
         // Nothing can panic while it is held.
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = *life {
-            let other = self.view.resolver.life(question);
-            *life = other.map(|other| held.least(other));
+        if let Some((held, then)) = *life {
+            let (now, other) = (now(), self.view.resolver.life(question));
+            let held = held.after(now.saturating_duration_since(then));
+            *life = other.map(|other| (held.least(other), now));
         }
     }
 

@@ -51,6 +51,7 @@ pub(super) struct World {
     records: Vec<Record>,
     broken: HashMap<(Name, RecordType), ResolveError>,
     silent: HashSet<(Name, RecordType)>,
+    slow: HashMap<(Name, RecordType), Duration>,
     no_soa: bool,
     asked: Mutex<Vec<(Name, RecordType)>>,
     kept: OnceLock<ArcSwap<Cache>>,
@@ -76,6 +77,12 @@ impl World {
 
     pub(super) fn silent(mut self, owner: &str, record_type: RecordType) -> Self {
         self.silent.insert((name(owner), record_type));
+        self
+    }
+
+    /// What is asked for this takes a while.
+    pub(super) fn slow(mut self, owner: &str, record_type: RecordType, time: Duration) -> Self {
+        self.slow.insert((name(owner), record_type), time);
         self
     }
 
@@ -206,6 +213,9 @@ impl Truth for World {
         self.asked.lock().unwrap().push(key.clone());
         if self.silent.contains(&key) {
             std::future::pending::<()>().await;
+        }
+        if let Some(time) = self.slow.get(&key) {
+            tokio::time::sleep(*time).await;
         }
         match self.broken.get(&key) {
             Some(error) => Err(error.clone()),

@@ -106,6 +106,19 @@ impl Life {
         left: Duration::MAX,
     };
 
+    /// What is left of it after a while.
+    #[must_use]
+    pub fn after(self, passed: Duration) -> Self {
+        let less = |time: Duration| match time {
+            Duration::MAX => time,
+            time => time.saturating_sub(passed),
+        };
+        Self {
+            told: less(self.told),
+            left: less(self.left),
+        }
+    }
+
     /// That of an answer that rests on two others.
     #[must_use]
     pub fn least(self, other: Self) -> Self {

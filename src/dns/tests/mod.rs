@@ -19,7 +19,8 @@ use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
 use super::handler::{Handler, Transport};
 use super::local::{Local, Zones};
-use super::message::Draft;
+use super::message::{Asked, Draft, Lasting};
+use super::pipeline;
 use super::testing::{
     GATE, World, config, dname, edns_query, extended_errors, lines, name, query, record, rrsig,
     view,

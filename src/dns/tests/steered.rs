@@ -333,3 +333,20 @@ async fn a_service_binding_is_not_told_while_it_is_unknown_where_the_name_leads(
     let answer = ask(&handler, &query("both.example.", RecordType::HTTPS)).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_learnt_first_holds_no_longer_because_something_came_later() {
+    let world = World::new(ZONE).slow("both.example.", RecordType::A, Duration::from_secs(100));
+    let view = view(&config(Mode::Ipv6Only, Names::All), Zones::default(), world);
+    let mut message = query("both.example.", RecordType::HTTPS);
+    let asked = Asked {
+        metadata: message.metadata,
+        query: message.queries.remove(0),
+        edns: None,
+    };
+    let draft = pipeline::run(&view, client().ip(), &asked).await;
+    let Lasting::For(life) = draft.lasting else {
+        unreachable!("it is known");
+    };
+    assert_eq!(life.told, Duration::from_secs(200));
+}
