@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::rate::device;
+
 /// The seats, and the limits on them.
 #[derive(Debug)]
 pub struct Admission {
@@ -82,6 +84,7 @@ impl Admission {
 
     /// A seat, or `None` where the client has all that it may have.
     pub fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Seat> {
+        let client = device(client);
         let seats = self.seats();
         let most_per_client = seats.most_per_client;
         let own = seats.clients.get(&client).copied().unwrap_or(0);
@@ -93,7 +96,7 @@ impl Admission {
 
     /// A seat, whatever the client has already: for one that speaks for many.
     pub fn enter_for_others(self: &Arc<Self>, client: IpAddr) -> Seat {
-        self.seat(self.seats(), client)
+        self.seat(self.seats(), device(client))
     }
 
     fn seat(self: &Arc<Self>, mut seats: MutexGuard<'_, Seats>, client: IpAddr) -> Seat {
@@ -182,6 +185,18 @@ mod tests {
         assert!(admission.enter(TWO).is_some());
         drop(first);
         assert!(admission.enter(ONE).is_some());
+    }
+
+    #[test]
+    fn a_device_with_many_addresses_is_one_client() {
+        let admission = Admission::new(10, 2);
+        let enter = |client: &str| admission.enter(client.parse().unwrap());
+        let first = (enter("2001:db8::1"), enter("2001:db8::2:1"));
+        assert!(first.0.is_some() && first.1.is_some());
+        assert!(enter("2001:db8::3").is_none());
+        assert!(enter("2001:db8:0:1::3").is_some());
+        drop(first);
+        assert!(admission.seats().clients.is_empty());
     }
 
     #[test]
