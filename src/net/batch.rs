@@ -131,7 +131,9 @@ impl Batches {
             answers,
         } = self;
         let mut each = |packet: &[u8], sender: Option<SocketAddr>, from: Option<IpAddr>| {
-            let Some(to) = sender else { return };
+            let Some(to) = sender.filter(|_| !packet.is_empty()) else {
+                return;
+            };
             let begin = out.len();
             let way = ReturnPath { to, from };
             answer(packet, way, out);
