@@ -131,6 +131,8 @@ pub struct Limits {
     pub tcp_idle_timeout: Duration,
 }
 
+/// Whose places those of all strangers are.
+const STRANGERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Connections that every client may have.
 const LEAST_SHARE: usize = 8;
 
@@ -288,15 +290,20 @@ impl<T: Truth> Handler<T> {
         Some((answer, place))
     }
 
-    /// A place among the queries in flight; where there is none, that is counted.
+    /// A place among the queries in flight; where there is none, that is counted. Strangers have no more of them together
+    /// than one client: they only say that they are where they seem to be.
     pub(super) fn enter(&self, client: ClientAddr) -> Option<Place> {
         let Limits {
             max_queries,
             max_queries_per_client,
             ..
         } = self.limits();
+        let who = match self.admits(client) {
+            true => client.ip(),
+            false => STRANGERS,
+        };
         self.in_flight
-            .enter(client.ip(), max_queries, max_queries_per_client)
+            .enter(who, max_queries, max_queries_per_client)
     }
 
     /// As [`Handler::answer_and_hold`], for a query that has its place; `granted`: and was counted against the client's rate.

@@ -377,3 +377,26 @@ async fn every_prefix_and_every_flipped_bit_of_a_query_with_options_is_survived(
         }
     }
 }
+
+#[test]
+fn strangers_together_have_no_more_places_than_one_client() {
+    let metrics = Arc::new(Metrics::new());
+    let mut view = view(
+        &config(Mode::Off, Names::All),
+        Zones::default(),
+        World::new(ZONE),
+    );
+    view.limits.max_queries = 4;
+    view.limits.max_queries_per_client = 2;
+    let handler = Handler::new(view, Arc::clone(&metrics));
+    let strangers =
+        [9, 10, 11].map(|last| ClientAddr::new(SocketAddr::from(([203, 0, 113, last], 53))));
+    let places = strangers.map(|stranger| handler.enter(stranger));
+    assert_eq!(places.each_ref().map(Option::is_some), [true, true, false]);
+    assert_eq!(metrics.dns_client_overload.get(), 1);
+    let _own = (
+        handler.enter(client()).unwrap(),
+        handler.enter(client()).unwrap(),
+    );
+    assert_eq!(metrics.dns_overload.get(), 0);
+}
