@@ -323,12 +323,14 @@ impl<T: Truth> Handler<T> {
                 Request::from_bytes(packet.as_ref().to_vec(), no_address(), Protocol::Tcp).ok()
             })
             .flatten();
+        let whole_options = request.is_none() || options::are_whole(packet.as_ref());
         // From here on a question takes no more memory than its name, however long the packet was.
         drop(packet);
         let message = Read {
             metadata: header.metadata,
             questions,
             request,
+            whole_options,
         };
         self.reply(message, client, transport, granted).await
     }
@@ -343,6 +345,7 @@ impl<T: Truth> Handler<T> {
             metadata,
             questions,
             request,
+            whole_options,
         }: Read,
         client: ClientAddr,
         transport: Transport,
@@ -357,7 +360,10 @@ impl<T: Truth> Handler<T> {
             .filter(|_| questions == 1)
             .and_then(|message| message.queries.queries().first())
             .map(|lower| lower.original().clone());
-        let wishes = Wishes::read(message.and_then(|message| message.edns.as_ref()), transport);
+        let wishes = match whole_options {
+            true => Wishes::read(message.and_then(|message| message.edns.as_ref()), transport),
+            false => Err(Malformed),
+        };
         let mut screened = screen(admitted, metadata, questions, message, wishes);
         drop(request);
         if matches!(screened, Screened::Silence) {
@@ -531,6 +537,8 @@ struct Read {
     metadata: Metadata,
     questions: usize,
     request: Option<Request>,
+    /// Whether its OPT record ends with an option, and not in one.
+    whole_options: bool,
 }
 
 #[expect(

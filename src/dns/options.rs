@@ -12,6 +12,7 @@ use hickory_proto::rr::rdata::opt::EdnsOption;
 use super::cookie::Cookie;
 use super::handler::Transport;
 use super::message::Reply;
+use crate::resolve::wire::{HEADER, TYPE_AND_CLASS, TYPE_OPT, owner_length};
 
 const NSID: u16 = 3;
 /// DNS cookies.
@@ -68,6 +69,52 @@ impl Wishes {
     }
 }
 
+/// Whether the OPT record of a message, if it has one, holds options and nothing else (RFC 6891 section 6.1.2). Where it
+/// ends within one, hickory takes none of them, and says nothing.
+pub(super) fn are_whole(packet: &[u8]) -> bool {
+    options(packet).is_none_or(|mut options| {
+        while let Some((head, rest)) = options.split_first_chunk::<OPTION_HEAD>() {
+            let [.., length0, length1] = *head;
+            match rest.get(usize::from(u16::from_be_bytes([length0, length1]))..) {
+                Some(rest) => options = rest,
+                None => return false,
+            }
+        }
+        options.is_empty()
+    })
+}
+
+/// The data of the first OPT record of a message; `None` where there is none that can be read.
+fn options(packet: &[u8]) -> Option<&[u8]> {
+    /// Type, class, TTL and the length of the data.
+    const AFTER_OWNER: usize = 10;
+    let (header, mut rest) = packet.split_first_chunk::<HEADER>()?;
+    let [_, _, _, _, counts @ ..] = *header;
+    let [questions, records @ ..] = counts.as_chunks::<2>().0 else {
+        return None;
+    };
+    for _ in 0..u16::from_be_bytes(*questions) {
+        rest = rest.get(owner_length(rest)? + TYPE_AND_CLASS..)?;
+    }
+    let records: u32 = records
+        .iter()
+        .map(|count| u32::from(u16::from_be_bytes(*count)))
+        .sum();
+    for _ in 0..records {
+        let (head, behind) = rest
+            .get(owner_length(rest)?..)?
+            .split_first_chunk::<AFTER_OWNER>()?;
+        let [type0, type1, _, _, _, _, _, _, length0, length1] = *head;
+        let length = usize::from(u16::from_be_bytes([length0, length1]));
+        let (data, next) = behind.split_at_checked(length)?;
+        if [type0, type1] == TYPE_OPT {
+            return Some(data);
+        }
+        rest = next;
+    }
+    None
+}
+
 /// What the options of an answer say.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Said {
@@ -120,8 +167,6 @@ pub(super) fn encode(reply: &mut Reply, said: Said, limit: u16) -> Vec<u8> {
 /// What a reply takes at least besides NSID, which is the one option of any length, in bytes: header, question, OPT with
 /// the others.
 fn least(reply: &Reply) -> usize {
-    const HEADER: usize = 12;
-    const TYPE_AND_CLASS: usize = 4;
     const OPT: usize = 11;
     const COOKIE_KEEPALIVE_NSID: usize = (OPTION_HEAD + 24) + (OPTION_HEAD + 2) + OPTION_HEAD;
     let name =

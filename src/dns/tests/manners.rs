@@ -400,3 +400,40 @@ fn strangers_together_have_no_more_places_than_one_client() {
     );
     assert_eq!(metrics.dns_overload.get(), 0);
 }
+
+#[tokio::test]
+async fn options_that_do_not_end_with_the_record_are_an_error_of_format() {
+    let handler = handler(Mode::Off);
+    let with = |options: &[u8]| {
+        let mut packet = edns_query("both.example.", RecordType::A, false)
+            .to_vec()
+            .unwrap();
+        let end = packet.len();
+        packet[end - 2..].copy_from_slice(&u16::try_from(options.len()).unwrap().to_be_bytes());
+        packet.extend(options);
+        packet
+    };
+    let cookie = [&[0, 10, 0, 8][..], &[7; 8]].concat();
+    for (options, expected) in [
+        (cookie.clone(), ResponseCode::NoError),
+        ([&cookie[..], &[0, 3, 0, 0]].concat(), ResponseCode::NoError),
+        ([&cookie[..], &[0, 3, 0, 8]].concat(), ResponseCode::FormErr),
+        ([&cookie[..], &[0, 3]].concat(), ResponseCode::FormErr),
+        (vec![0, 10, 0, 6, 7, 7], ResponseCode::FormErr),
+        (vec![0, 3], ResponseCode::FormErr),
+        (vec![0, 3, 0], ResponseCode::FormErr),
+    ] {
+        let packet = with(&options);
+        let answer = handler.answer(&packet, client(), Transport::Udp).await;
+        let answer = Message::from_vec(&answer.unwrap()).unwrap();
+        assert_eq!(answer.metadata.response_code, expected, "{options:?}");
+    }
+    // Another version says what its options are.
+    let mut packet = with(&[0, 3]);
+    let version = packet.len() - 2 - 5;
+    packet[version] = 1;
+    let answer = handler.answer(&packet, client(), Transport::Udp).await;
+    let answer = Message::from_vec(&answer.unwrap()).unwrap();
+    let code = u16::from(answer.metadata.response_code);
+    assert_eq!(code, u16::from(ResponseCode::BADVERS));
+}
