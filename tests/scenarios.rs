@@ -4,6 +4,8 @@
 //! Each is played up to three times, so that what it expects holds for all that answers: as it stands, with every question
 //! asked again, and with questions that are answered the long way only.
 
+#[path = "support/octets.rs"]
+mod octets;
 mod scenarios_runner;
 
 use std::fs;

@@ -5,6 +5,7 @@ use hickory_proto::rr::{Name, RecordType};
 
 use super::format::Wrong;
 use super::records;
+use crate::octets::octets;
 
 /// Whether `NAME TYPE` of a script means a question.
 pub(crate) fn covers(to: &str, name: &Name, record_type: RecordType) -> bool {
@@ -36,25 +37,6 @@ pub(crate) fn blank(question: &Message, rcode: ResponseCode) -> Message {
         reply.edns = Some(edns);
     }
     reply
-}
-
-/// As servers write it: records point to the name in the question, whatever its case.
-fn octets(mut reply: Message) -> Option<Vec<u8>> {
-    const HEADER: usize = 12;
-    let spelt = reply.to_vec().ok()?;
-    let length = match reply.queries.as_mut_slice() {
-        [query] => {
-            query.name = query.name.to_lowercase();
-            query.name.len()
-        }
-        _ => return Some(spelt),
-    };
-    let mut octets = reply.to_vec().ok()?;
-    let question = HEADER..HEADER + length;
-    octets
-        .get_mut(question.clone())?
-        .copy_from_slice(spelt.get(question)?);
-    Some(octets)
 }
 
 /// The packet; nothing but TC where it is too long for UDP.

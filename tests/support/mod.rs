@@ -11,6 +11,7 @@ mod h2;
 mod http;
 mod liar;
 mod load;
+mod octets;
 mod origin;
 mod port;
 mod program;

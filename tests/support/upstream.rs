@@ -11,6 +11,7 @@ use hickory_proto::op::{Edns, Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, Record, RecordType};
 
+use super::octets::octets;
 use super::{PATIENCE, name, soa};
 
 /// What the server says to one question.
@@ -347,25 +348,6 @@ fn message(question: &Message, reply: &Reply, tcp: bool) -> Option<Vec<u8>> {
         return octets(message);
     }
     Some(bytes)
-}
-
-/// As servers write it: records point to the name in the question, whatever its case.
-fn octets(mut reply: Message) -> Option<Vec<u8>> {
-    const HEADER: usize = 12;
-    let spelt = reply.to_vec().ok()?;
-    let length = match reply.queries.as_mut_slice() {
-        [query] => {
-            query.name = query.name.to_lowercase();
-            query.name.len()
-        }
-        _ => return Some(spelt),
-    };
-    let mut octets = reply.to_vec().ok()?;
-    let question = HEADER..HEADER + length;
-    octets
-        .get_mut(question.clone())?
-        .copy_from_slice(spelt.get(question)?);
-    Some(octets)
 }
 
 pub(super) fn bind() -> (UdpSocket, TcpListener) {
