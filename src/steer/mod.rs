@@ -251,7 +251,8 @@ impl Steering {
             .iter()
             .filter(|compiled| compiled.rule.clients.is_some());
         let mut view = 0;
-        for (compiled, bit) in for_clients.by_ref().zip(0..u64::BITS) {
+        // The bits come first: at their end, no rule is taken that none is left for.
+        for (bit, compiled) in (0..u64::BITS).zip(for_clients.by_ref()) {
             view |= u64::from(compiled.matches_client(client)) << bit;
         }
         for_clients.next().is_none().then_some(view)
@@ -307,6 +308,27 @@ mod tests {
 
     fn name(text: &str) -> Name {
         Name::from_ascii(text).unwrap()
+    }
+
+    #[test]
+    fn clients_are_told_apart_by_every_rule_or_not_at_all() {
+        let one: IpAddr = "192.168.1.50".parse().unwrap();
+        let other: IpAddr = "192.168.1.51".parse().unwrap();
+        for count in [1, 63, 64, 65, 66, 130] {
+            let rule = |last| {
+                format!(
+                    "[[rule]]\ndomains = [\"a.example\"]\nclients = [\"192.168.1.{last}\"]\naaaa = \"pass\"\n"
+                )
+            };
+            let mut text = rule(7).repeat(count - 1);
+            text.push_str(&rule(50));
+            let steering = steering(&text);
+            let views = (steering.view_of(one), steering.view_of(other));
+            match count <= 64 {
+                true => assert!(views.0.is_some() && views.0 != views.1, "{count}"),
+                false => assert_eq!(views, (None, None), "{count}"),
+            }
+        }
     }
 
     #[test]
