@@ -180,6 +180,23 @@ struct Outside<'a, T> {
     life: Mutex<Option<(Life, Instant)>>,
 }
 
+/// How long an answer holds at most, by what it says itself; `None` where it does not hold any more.
+fn own_life(answer: &Answer) -> Option<Life> {
+    if is_stale(&answer.extended_errors) {
+        return None;
+    }
+    let least = |records: &[Record]| records.iter().map(|record| record.ttl).min();
+    let seconds =
+        |ttl: Option<u32>| ttl.map_or(Duration::MAX, |ttl| Duration::from_secs(ttl.into()));
+    let own = least(&answer.answers).or_else(|| least(&answer.authorities));
+    let beside = least(&answer.authorities).min(least(&answer.additionals));
+    let left = seconds(own);
+    Some(Life {
+        told: left.min(seconds(beside)),
+        left,
+    })
+}
+
 /// What was said about the addresses of a name; `None` where nobody was asked, or the answer came too late to matter.
 #[derive(Default)]
 struct Learnt {
@@ -353,16 +370,19 @@ impl<T: Truth> Outside<'_, T> {
     async fn lookup(&self, name: &Name, record_type: RecordType) -> Result<Answer, ResolveError> {
         let question = self.asked.question(name, record_type);
         let told = self.view.resolver.lookup(&question).await;
-        self.rests_on(&question);
+        self.rests_on(&question, told.as_ref().ok());
         told
     }
 
     /// Takes into account how long a truth holds on which the answer rests.
-    fn rests_on(&self, question: &Question) {
+    fn rests_on(&self, question: &Question, told: Option<&Answer>) {
         // Nothing can panic while it is held.
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((held, then)) = *life {
-            let (now, other) = (now(), self.view.resolver.life(question));
+            // A newer one may be in the cache by now, which says nothing of how long this one holds.
+            let own = told.and_then(own_life);
+            let other = own.zip(self.view.resolver.life(question));
+            let (now, other) = (now(), other.map(|(own, other)| own.least(other)));
             let held = held.after(now.saturating_duration_since(then));
             *life = other.map(|other| (held.least(other), now));
         }
@@ -457,7 +477,8 @@ impl<T: Truth> Outside<'_, T> {
         };
         let lookup = self.view.resolver.lookup(&question);
         let told = tokio::time::timeout(patience, lookup).await;
-        self.rests_on(&question);
+        let held = told.as_ref().ok().and_then(|told| told.as_ref().ok());
+        self.rests_on(&question, held);
         let asked = match told {
             Ok(Ok(answer)) => soa_for(&end, answer.answers.iter().chain(&answer.authorities)),
             Ok(Err(_)) | Err(_) => None,

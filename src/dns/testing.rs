@@ -19,7 +19,7 @@ use super::truth::Truth;
 use crate::config::{Config, Mode, Names};
 use crate::net::Interfaces;
 use crate::resolve::cache::Cache;
-use crate::resolve::{Answer, Life, Question, ResolveError};
+use crate::resolve::{Answer, ExtendedError, Life, Question, ResolveError};
 use crate::steer::{Lists, Steering};
 
 pub(super) const GATE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 2);
@@ -52,6 +52,7 @@ pub(super) struct World {
     broken: HashMap<(Name, RecordType), ResolveError>,
     silent: HashSet<(Name, RecordType)>,
     slow: HashMap<(Name, RecordType), Duration>,
+    stale: HashSet<(Name, RecordType)>,
     no_soa: bool,
     asked: Mutex<Vec<(Name, RecordType)>>,
     kept: OnceLock<ArcSwap<Cache>>,
@@ -83,6 +84,12 @@ impl World {
     /// What is asked for this takes a while.
     pub(super) fn slow(mut self, owner: &str, record_type: RecordType, time: Duration) -> Self {
         self.slow.insert((name(owner), record_type), time);
+        self
+    }
+
+    /// What is asked for this has expired.
+    pub(super) fn stale(mut self, owner: &str, record_type: RecordType) -> Self {
+        self.stale.insert((name(owner), record_type));
         self
     }
 
@@ -124,6 +131,13 @@ impl World {
             additionals: Vec::new(),
             extended_errors: Vec::new(),
         };
+        let key = (question.name.clone(), question.record_type);
+        if self.stale.contains(&key) {
+            answer.extended_errors.push(ExtendedError {
+                code: 3,
+                text: String::new(),
+            });
+        }
         let mut current = question.name.clone();
         loop {
             let found = self.at(&current, question.record_type);

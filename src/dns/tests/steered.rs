@@ -334,19 +334,36 @@ async fn a_service_binding_is_not_told_while_it_is_unknown_where_the_name_leads(
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_was_learnt_first_holds_no_longer_because_something_came_later() {
-    let world = World::new(ZONE).slow("both.example.", RecordType::A, Duration::from_secs(100));
+/// For how long an answer may be told again.
+async fn lasting(world: World, owner: &str, record_type: RecordType) -> Option<Duration> {
     let view = view(&config(Mode::Ipv6Only, Names::All), Zones::default(), world);
-    let mut message = query("both.example.", RecordType::HTTPS);
+    let mut message = query(owner, record_type);
     let asked = Asked {
         metadata: message.metadata,
         query: message.queries.remove(0),
         edns: None,
     };
-    let draft = pipeline::run(&view, client().ip(), &asked).await;
-    let Lasting::For(life) = draft.lasting else {
-        unreachable!("it is known");
-    };
-    assert_eq!(life.told, Duration::from_secs(200));
+    match pipeline::run(&view, client().ip(), &asked).await.lasting {
+        Lasting::For(life) => Some(life.told),
+        Lasting::Not => None,
+        Lasting::Always => Some(Duration::MAX),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_learnt_first_holds_no_longer_because_something_came_later() {
+    let world = World::new(ZONE).slow("both.example.", RecordType::A, Duration::from_secs(100));
+    let lasting = lasting(world, "both.example.", RecordType::HTTPS).await;
+    assert_eq!(lasting, Some(Duration::from_secs(200)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_lasts_no_longer_than_it_says_whatever_is_in_the_cache_by_then() {
+    let mut short = record("short.example. A 192.0.2.8");
+    short.ttl = 5;
+    let world = || World::new(ZONE).with(short.clone());
+    let told = lasting(world(), "short.example.", RecordType::A).await;
+    assert_eq!(told, Some(Duration::from_secs(5)));
+    let world = world().stale("both.example.", RecordType::A);
+    assert_eq!(lasting(world, "both.example.", RecordType::A).await, None);
 }
