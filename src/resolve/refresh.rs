@@ -54,13 +54,18 @@ impl Resolver {
             self.upstreams.load().known_dead(question)
                 || self.failures.was_in_vain(&question.name, now)
         };
+        let asked = self.upstreams.load().asked_since(question);
+        let waited = asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked));
         let patience = match remembered {
-            Remembered::Nothing if !hopeless() => PATIENCE,
+            Remembered::Nothing if !hopeless() => PATIENCE.saturating_sub(waited),
             _ => Duration::ZERO,
         };
         if !matches!(remembered, Remembered::Failed(_)) {
             self.metrics.cache_misses.inc();
             if patience.is_zero() {
+                if waited >= PATIENCE {
+                    self.failures.in_vain(&question.name, now);
+                }
                 let start = || self.exchange(question.clone(), Known::Nothing);
                 if let Err(error) = self.flights.begin(question, start) {
                     self.refused(question, error);

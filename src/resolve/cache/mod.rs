@@ -57,6 +57,17 @@ pub struct Cache {
     bytes: AtomicUsize,
 }
 
+/// Whether anything is known of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knowledge {
+    /// Its answer, so that nobody need be asked.
+    Known,
+    /// An answer that holds no longer, and is told where no newer one comes.
+    Expired,
+    /// Nothing.
+    Nothing,
+}
+
 /// What the cache knows of a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
@@ -262,21 +273,25 @@ impl Cache {
         self.put(&key, entry, now)
     }
 
-    /// Whether something is known of a question, so that nobody need be asked, or has to be told something stale.
-    pub fn knows(
+    /// What is known of a question, without a look at what that is.
+    pub fn knowledge(
         &self,
         question: &Question,
         key: &Key,
         least: impl FnOnce() -> usize,
         now: Instant,
-    ) -> bool {
+    ) -> Knowledge {
         let time = self.time(now);
-        let held = self.shard(key).is_some_and(|(mut shard, hash)| {
-            shard
-                .truth(hash, key)
-                .is_some_and(|entry| !time.is_over(entry))
+        let held = self.shard(key).and_then(|(mut shard, hash)| {
+            let truth = shard.truth(hash, key).filter(|entry| !time.is_over(entry));
+            truth.map(|entry| entry.expires() > time.now)
         });
-        held || self.denial(question, least, now).is_some()
+        match held {
+            Some(true) => Knowledge::Known,
+            _ if self.denial(question, least, now).is_some() => Knowledge::Known,
+            Some(false) => Knowledge::Expired,
+            None => Knowledge::Nothing,
+        }
     }
 
     /// Keeps an answer that was read in place, as long as it says; otherwise as [`Cache::insert`].

@@ -32,7 +32,7 @@ pub use self::line::Lines;
 use self::line::Outcome;
 pub(super) use self::line::{Peer, Said};
 pub use self::simple::Simple;
-use super::cache::{Cache, Failures, Key, Remembered, UDP_PAYLOAD};
+use super::cache::{Cache, Failures, Key, Knowledge, Remembered, UDP_PAYLOAD};
 use super::coalesce::MAX_FLIGHTS;
 use super::upstreams::{Given, Heard, Servers};
 use super::{Question, Resolver, count_entries, now};
@@ -42,6 +42,11 @@ use crate::telemetry::Metrics;
 pub trait Asker: Send {
     /// What the server said, or `None` where the long way has to be gone. What is to be done once for many is given back.
     fn told(self: Box<Self>, simple: Option<&Simple>) -> Option<fn()>;
+
+    /// Whether it is counted already as one that the cache could not answer.
+    fn is_counted(&self) -> bool {
+        false
+    }
 }
 
 /// What is asked so at the moment.
@@ -282,7 +287,14 @@ impl Row {
         if let Some(said) = said {
             self.leave(said);
         }
-        for asker in self.direct.take(self) {
+        let askers = self.direct.take(self);
+        if simple.is_some() {
+            // Whoever goes the long way is counted there.
+            let count = askers.iter().filter(|asker| !asker.is_counted()).count();
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            self.direct.metrics.cache_misses.inc_by(count);
+        }
+        for asker in askers {
             if let Some(flush) = asker.told(simple.as_ref()) {
                 remember(flush);
             }
@@ -298,6 +310,10 @@ impl Asker for Task {
         // It may have gone.
         self.0.send(()).ok();
         None
+    }
+
+    fn is_counted(&self) -> bool {
+        true
     }
 }
 
@@ -319,17 +335,16 @@ impl Resolver {
         let epoch = self.epoch.load(Ordering::Acquire);
         let now = now();
         let realm = || self.realm(&question.name);
-        if self.cache.load().knows(question, key, realm, now)
+        let knowledge = self.cache.load().knowledge(question, key, realm, now);
+        if knowledge == Knowledge::Known
+            || knowledge == Knowledge::Expired && self.failures.was_in_vain(&question.name, now)
             || !matches!(self.failures.of(question, now), Remembered::Nothing)
             || self.flights.has(question)
         {
             return false;
         }
         let asker = match self.direct.add(key, asker) {
-            Ok(()) => {
-                self.metrics.cache_misses.inc();
-                return true;
-            }
+            Ok(()) => return true,
             Err(asker) => asker,
         };
         let Some((servers, index, patience)) = self.upstreams.load().plain(question, now) else {
@@ -358,7 +373,6 @@ impl Resolver {
                 for asker in self.direct.take(&row) {
                     asker.told(None);
                 }
-                return true;
             }
             Insertion::Joined => {}
             Insertion::Added => {
@@ -366,7 +380,6 @@ impl Resolver {
                 begun.0.push(row);
             }
         }
-        self.metrics.cache_misses.inc();
         true
     }
 }

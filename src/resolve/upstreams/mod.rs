@@ -150,6 +150,11 @@ impl Upstreams {
         self.group(question).plain(now)
     }
 
+    /// Since when a question has been asked that nobody went on with yet.
+    pub(super) fn asked_since(&self, question: &Question) -> Option<Instant> {
+        self.group(question).servers.given_since(question)
+    }
+
     /// Forgets what servers said to questions that nobody went on with yet.
     pub(super) fn forget_given(&self) {
         for group in self.zones.values().chain([&self.general]) {

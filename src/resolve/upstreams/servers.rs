@@ -133,6 +133,12 @@ impl Servers {
         }
     }
 
+    /// Since when a question has been asked that something was left of.
+    pub(super) fn given_since(&self, question: &Question) -> Option<Instant> {
+        let table = self.table_of_given();
+        table.get(question).map(|given| given.asked)
+    }
+
     /// Takes what was left of a question; what is older than a question may be is of no use.
     pub(super) fn take_given(&self, question: &Question) -> Option<Given> {
         let mut table = self.table_of_given();

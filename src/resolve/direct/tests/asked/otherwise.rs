@@ -1,6 +1,7 @@
 //! What is said otherwise than foreseen, or not at all, goes the long way.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 
 use hickory_proto::rr::Name;
 use tokio::net::UdpSocket;
@@ -294,4 +295,49 @@ async fn after_many_strays_another_port_is_asked_from() {
     }
     // Eight for each, of which 64 may come on one.
     assert_eq!(ports.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_answer_is_asked_for_anew_and_told_in_time_where_nothing_comes() {
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let silence = Arc::clone(&is_silent);
+    let server = Scripted::start(move |_, query| match silence.load(Ordering::Relaxed) {
+        true => Vec::new(),
+        false => good(query, 1),
+    })
+    .await;
+    let servers = [server.on(Transport::Udp)];
+    let resolver = resolver_with(&servers, Duration::from_secs(9), |dns| {
+        dns.cache.stale = Duration::from_secs(86_400);
+    });
+    let mut askers = Askers::new();
+    let good = Some(vec![192, 0, 2, 1]);
+    for round in 1..=2 {
+        assert_eq!(askers.ask(&resolver, "a.example.").await, good);
+        assert_eq!(server.count(Transport::Udp), round);
+        tokio::time::sleep(Duration::from_secs(1000)).await;
+        assert!(!resolver.holds(&question("a.example.")));
+    }
+    is_silent.store(true, Ordering::Relaxed);
+    let begun = now();
+    assert_eq!(askers.ask(&resolver, "a.example.").await, None);
+    let stale = resolver.lookup(&question("a.example.")).await.unwrap();
+    assert_eq!(stale.extended_errors[0].code, 3);
+    let taken = now() - begun;
+    let patience = Duration::from_millis(1800);
+    assert!(taken >= patience && taken < patience * 11 / 10, "{taken:?}");
+    assert!(
+        !askers.begin(&resolver, "a.example."),
+        "who asks soon after does not wait"
+    );
+    assert_eq!(resolver.metrics.cache_misses.get(), 3);
+}
+
+#[tokio::test]
+async fn who_goes_the_long_way_in_the_end_is_counted_once() {
+    let server = Scripted::start(|_, query| code(query, ResponseCode::ServFail)).await;
+    let resolver = resolver(&server);
+    assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
+    resolver.lookup(&question("a.example.")).await.unwrap_err();
+    assert_eq!(resolver.metrics.cache_misses.get(), 1);
 }
