@@ -37,7 +37,7 @@ pub(super) struct Fast<'h, T: Truth> {
 /// The last client and those it belonged to, under which view and after how many changes: who sends many queries sends
 /// them together, or one after the other.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Last(Option<(IpAddr, Audience, u64, Option<Audience>)>);
+pub(super) struct Last(Option<(IpAddr, u32, u64, Option<Audience>)>);
 
 /// What happened in a batch.
 #[derive(Debug, Default)]

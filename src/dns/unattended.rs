@@ -237,7 +237,8 @@ impl<T: Truth> Foreseen<T> {
             return Some(told);
         }
         if changed.is_none() && life == Life::MAX {
-            cache.pass(&query.key(), self.audience, &finished, told.into());
+            let now = super::handler::now();
+            cache.pass(&query.key(), self.audience, &finished, told.into(), now);
             return Some(told);
         }
         let (message, parts) = changed.unwrap_or_else(|| (simple.message.clone(), simple.parts));

@@ -16,8 +16,43 @@ use super::key::Key;
 /// told with it as they are kept.
 pub const UDP_PAYLOAD: u16 = 1232;
 
-/// Whom an answer is told as it is, without another look at what it was made of; 0 is nobody.
-pub type Audience = u32;
+/// Whom an answer is told as it is, without another look at what it was made of: some of the groups of a generation. Those
+/// of another generation are never told what these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audience {
+    generation: u32,
+    /// A bit each.
+    groups: u32,
+}
+
+impl Audience {
+    /// So many groups has a generation.
+    pub const GROUPS: u32 = u32::BITS;
+    pub(super) const NOBODY: Self = Self {
+        generation: 0,
+        groups: 0,
+    };
+
+    /// One group, by its number below [`Self::GROUPS`].
+    pub fn group(generation: u32, number: u32) -> Self {
+        Self {
+            generation,
+            groups: 1_u32.checked_shl(number).unwrap_or(0),
+        }
+    }
+
+    /// Whether the other one belongs to it.
+    pub(super) fn holds(self, other: Self) -> bool {
+        self.generation == other.generation && self.groups & other.groups != 0
+    }
+
+    /// Leaves the other one out.
+    pub(super) fn leave_out(&mut self, other: Self) {
+        if self.generation == other.generation {
+            self.groups &= !other.groups;
+        }
+    }
+}
 
 /// What is kept. Times are in milliseconds since the cache began, where nothing else is said.
 #[derive(Clone, Debug)]
@@ -99,6 +134,20 @@ impl Entry {
             u32::MAX => u64::MAX,
             left => self.stored.saturating_add(u64::from(left) * 1000),
         }
+    }
+
+    /// Tells it to these, too, for so long since it was put in, and no longer to the others. Those who were told it by other
+    /// notes, or whose time is over, are not told it any more.
+    pub(super) fn tell_to(&mut self, audience: Audience, notes: u8, told: u32, now: u64) {
+        let is_told = self.told_until() > now && self.notes == notes;
+        if is_told && self.audience != audience && self.audience.generation == audience.generation {
+            self.audience.groups |= audience.groups;
+            self.told = self.told.min(told);
+            return;
+        }
+        self.audience = audience;
+        self.notes = notes;
+        self.told = told;
     }
 
     /// Until when it is told as it is.

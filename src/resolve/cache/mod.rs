@@ -260,7 +260,7 @@ impl Cache {
             bytes: message.into_boxed_slice(),
             parts,
             stored: self.time(now).now,
-            audience: 0,
+            audience: Audience::NOBODY,
             told: 0,
             notes: 0,
             left: left.min(u32::MAX - 1),
@@ -304,7 +304,7 @@ impl Cache {
             bytes: simple.message.as_slice().into(),
             parts: simple.parts,
             stored: self.time(now).now,
-            audience: 0,
+            audience: Audience::NOBODY,
             told: 0,
             notes: 0,
             left: simple.left.min(u32::MAX - 1),
@@ -328,17 +328,23 @@ impl Cache {
 
     /// Lets an audience be told the truth as it is: this, which was just put in for the question, unless something else has
     /// been since.
-    pub fn pass(&self, key: &Key, audience: Audience, finished: &Finished<'_>, notes: u8) {
-        let prefetch = self.bounds.prefetch;
+    pub fn pass(
+        &self,
+        key: &Key,
+        audience: Audience,
+        finished: &Finished<'_>,
+        notes: u8,
+        now: Instant,
+    ) {
+        let (prefetch, time) = (self.bounds.prefetch, self.time(now));
         self.change(key, |shard, hash| {
             let same = |truth: &&mut Entry| truth.finished().is_as(finished);
             let Some(truth) = shard.truth(hash, key).filter(same) else {
                 return Change::default();
             };
             let told = Time::refresh(truth, prefetch).saturating_sub(truth.stored);
-            truth.told = u32::try_from(told).unwrap_or(u32::MAX);
-            truth.audience = audience;
-            truth.notes = notes;
+            let told = u32::try_from(told).unwrap_or(u32::MAX);
+            truth.tell_to(audience, notes, told, time.now);
             shard.remove_made(hash, key, audience)
         });
     }
@@ -383,9 +389,8 @@ impl Cache {
                 return Change::default();
             };
             let age = time.now.saturating_sub(truth.stored);
-            truth.audience = audience;
-            truth.notes = made.notes;
-            truth.told = told.saturating_add(u32::try_from(age).unwrap_or(u32::MAX));
+            let told = told.saturating_add(u32::try_from(age).unwrap_or(u32::MAX));
+            truth.tell_to(audience, made.notes, told, time.now);
             marked = true;
             shard.remove_made(hash, key, audience)
         });

@@ -96,7 +96,7 @@ impl Shard {
     /// What is told these of a question as it is; counts as use of it.
     pub(super) fn told(&mut self, hash: u64, key: &Key, audience: Audience) -> Option<&Entry> {
         let place = self.find(hash, |entry| {
-            entry.audience == audience && entry.is_about(key)
+            entry.audience.holds(audience) && entry.is_about(key)
         })?;
         let entry = self.entries.get_mut(place)?.as_mut()?;
         entry.asked_again = true;
@@ -117,11 +117,11 @@ impl Shard {
         // They are told this now, and not the truth any more.
         if !entry.truth
             && let Some(place) = self.find(hash, |held| {
-                held.truth && held.audience == entry.audience && held.is_about(key)
+                held.truth && held.audience.holds(entry.audience) && held.is_about(key)
             })
             && let Some(Some(truth)) = self.entries.get_mut(place)
         {
-            truth.audience = 0;
+            truth.audience.leave_out(entry.audience);
         }
         let size = size(&entry);
         if size > self.largest() || self.capacity == 0 {

@@ -26,6 +26,11 @@ fn life(seconds: u64) -> Option<Life> {
     })
 }
 
+/// Audiences of which none has to do with another.
+fn of(generation: u32) -> Audience {
+    Audience::group(generation, 0)
+}
+
 fn key(text: &str) -> Key {
     Key::of(&question(text))
 }
@@ -50,7 +55,7 @@ fn an_answer_is_told_with_its_ttl_going_down_until_the_truth_is_to_be_looked_at(
     let begun = milliseconds_after(now, 500);
     cache.keep(
         &key("a.example."),
-        1,
+        of(1),
         made("a.example.", 7, life(300), 0),
         begun,
     );
@@ -64,13 +69,13 @@ fn an_answer_is_told_with_its_ttl_going_down_until_the_truth_is_to_be_looked_at(
         let told = told(
             &cache,
             "A.example.",
-            1,
+            of(1),
             milliseconds_after(now, milliseconds),
         );
         assert_eq!(told, ttl.map(|ttl| (ttl, 7)), "{milliseconds}");
     }
-    assert_eq!(told(&cache, "a.example.", 2, begun), None);
-    assert_eq!(told(&cache, "b.example.", 1, begun), None);
+    assert_eq!(told(&cache, "a.example.", of(2), begun), None);
+    assert_eq!(told(&cache, "b.example.", of(1), begun), None);
     assert_eq!(cache.get(&question("a.example."), begun), None, "no truth");
 }
 
@@ -79,12 +84,17 @@ fn a_capped_ttl_goes_down_only_where_less_is_left_and_one_without_an_end_stays()
     let (cache, now) = (Cache::new(BOUNDS), start());
     cache.keep(
         &key("a.example."),
-        1,
+        of(1),
         made("a.example.", 1, life(400), 1),
         now,
     );
-    cache.keep(&key("b.example."), 1, made("b.example.", 1, None, 1), now);
-    let ttl = |text, seconds| told(&cache, text, 1, after(now, seconds)).map(|(ttl, _)| ttl);
+    cache.keep(
+        &key("b.example."),
+        of(1),
+        made("b.example.", 1, None, 1),
+        now,
+    );
+    let ttl = |text, seconds| told(&cache, text, of(1), after(now, seconds)).map(|(ttl, _)| ttl);
     for (seconds, left) in [(0, 300), (100, 300), (101, 299), (359, 41)] {
         assert_eq!(ttl("a.example.", seconds), Some(left), "{seconds}");
     }
@@ -102,7 +112,11 @@ fn what_upstreams_said_is_told_as_it_is_and_kept_once() {
     let (cache, now) = (Cache::new(BOUNDS), start());
     let truth = answer(vec![a("a.example.", 300)], vec![]);
     store(&cache, "a.example.", truth.clone(), now);
-    assert_eq!(told(&cache, "a.example.", 0, now), None, "to nobody yet");
+    assert_eq!(
+        told(&cache, "a.example.", of(0), now),
+        None,
+        "to nobody yet"
+    );
     // Some time later, so that only the TTL is another one.
     let later = after(now, 100);
     let mut older = made("a.example.", 1, life(200), 0);
@@ -112,30 +126,30 @@ fn what_upstreams_said_is_told_as_it_is_and_kept_once() {
     )
     .unwrap()
     .0;
-    cache.keep(&key("a.example."), 4, older, later);
+    cache.keep(&key("a.example."), of(4), older, later);
     assert_eq!(cache.len(), 1);
     assert_eq!(
-        told(&cache, "a.example.", 4, after(now, 110)),
+        told(&cache, "a.example.", of(4), after(now, 110)),
         Some((190, 1))
     );
     assert_eq!(
-        told(&cache, "a.example.", 4, after(now, 279)),
+        told(&cache, "a.example.", of(4), after(now, 279)),
         Some((21, 1))
     );
-    assert_eq!(told(&cache, "a.example.", 4, after(now, 280)), None);
+    assert_eq!(told(&cache, "a.example.", of(4), after(now, 280)), None);
     // Another audience, or another answer, has a place of its own.
     cache.keep(
         &key("a.example."),
-        5,
+        of(5),
         made("a.example.", 9, life(200), 0),
         later,
     );
     assert_eq!(cache.len(), 2);
-    assert_eq!(told(&cache, "a.example.", 5, later), Some((300, 9)));
+    assert_eq!(told(&cache, "a.example.", of(5), later), Some((300, 9)));
     // A newer truth has to be looked at first.
     store(&cache, "a.example.", truth, later);
     assert_eq!(cache.len(), 2);
-    assert_eq!(told(&cache, "a.example.", 4, later), None);
+    assert_eq!(told(&cache, "a.example.", of(4), later), None);
     assert!(cache.get(&question("a.example."), later).is_some());
 }
 
@@ -150,12 +164,12 @@ fn a_flush_takes_all_that_was_made() {
     );
     cache.keep(
         &key("a.example."),
-        1,
+        of(1),
         made("a.example.", 1, life(300), 0),
         now,
     );
     assert_eq!(cache.forget(|_| false), 0);
-    assert_eq!(told(&cache, "a.example.", 1, now), None);
+    assert_eq!(told(&cache, "a.example.", of(1), now), None);
     assert_eq!(cache.len(), 1);
 }
 
@@ -170,8 +184,11 @@ fn neither_bound_is_passed_and_what_is_asked_again_stays() {
         let (cache, now) = (Cache::new(bounds), start());
         for number in 0..200 {
             let text = format!("n{number}.example.");
-            cache.keep(&key(&text), 1, made(&text, 1, None, 1), now);
-            assert!(told(&cache, "n0.example.", 1, now).is_some(), "{number}");
+            cache.keep(&key(&text), of(1), made(&text, 1, None, 1), now);
+            assert!(
+                told(&cache, "n0.example.", of(1), now).is_some(),
+                "{number}"
+            );
             let held = (cache.len(), cache.bytes());
             assert!(held.0 <= entries && held.1 <= bytes, "{held:?}");
         }
@@ -183,6 +200,7 @@ fn neither_bound_is_passed_and_what_is_asked_again_stays() {
 /// truth, and its time is not over.
 #[test]
 fn whatever_happens_nothing_is_told_that_does_not_hold() {
+    const GROUPS: usize = 3;
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = move |below: u64| {
         seed ^= seed << 13;
@@ -195,27 +213,37 @@ fn whatever_happens_nothing_is_told_that_does_not_hold() {
         ..BOUNDS
     };
     let (cache, start) = (Cache::new(bounds), start());
-    let mut kept: [Option<(u64, u32, u64)>; 40] = [None; 40];
-    let (mut milliseconds, mut audience, mut count) = (0, 1, 0);
-    for _ in 0..20_000 {
+    // When, for which generation, for how many seconds, and what.
+    type Kept = Option<(u64, u32, u64, u8)>;
+    let mut kept: [[Kept; GROUPS]; 40] = [[None; GROUPS]; 40];
+    let (mut milliseconds, mut generation, mut count) = (0, 1, 0);
+    for _ in 0..60_000 {
         let number = usize::try_from(random(40)).unwrap();
+        let group = usize::try_from(random(GROUPS as u64)).unwrap();
+        let audience = Audience::group(generation, u32::try_from(group).unwrap());
         let text = format!("n{number}.example.");
         let now = milliseconds_after(start, milliseconds);
         match random(20) {
             0 => milliseconds += random(5000),
-            1 if random(10) == 0 => audience += 1,
+            1 if random(10) == 0 => generation += 1,
             2..=3 => {
                 store(&cache, &text, answer(vec![a(&text, 300)], vec![]), now);
             }
             4..=6 => {
-                let seconds = random(60);
-                cache.keep(&key(&text), audience, made(&text, 1, life(seconds), 0), now);
-                kept[number] = Some((milliseconds, audience, seconds));
+                // Mostly what the truth says.
+                let (seconds, last) = (random(60), u8::from(random(4) > 0));
+                cache.keep(
+                    &key(&text),
+                    audience,
+                    made(&text, last, life(seconds), 0),
+                    now,
+                );
+                kept[number][group] = Some((milliseconds, generation, seconds, last));
             }
             _ => {
-                if let Some((ttl, _)) = told(&cache, &text, audience, now) {
-                    let (at, whom, seconds) = kept[number].expect("it was kept");
-                    assert_eq!(whom, audience);
+                if let Some((ttl, notes)) = told(&cache, &text, audience, now) {
+                    let (at, whom, seconds, last) = kept[number][group].expect("it was kept");
+                    assert_eq!((whom, last), (generation, notes));
                     let age = milliseconds - at;
                     assert!(age < seconds * 900, "{age} {seconds}");
                     // Where the truth is told, it may be older than what was kept.
@@ -230,10 +258,51 @@ fn whatever_happens_nothing_is_told_that_does_not_hold() {
 }
 
 #[test]
+fn groups_are_told_the_truth_side_by_side_and_each_is_told_otherwise_alone() {
+    let (cache, now) = (Cache::new(BOUNDS), start());
+    let truth = answer(vec![a("a.example.", 300)], vec![]);
+    store(&cache, "a.example.", truth, now);
+    let groups = [0, 1, 31].map(|number| Audience::group(7, number));
+    let keep = |group, last, seconds| {
+        let made = made("a.example.", last, life(seconds), 0);
+        cache.keep(&key("a.example."), group, made, now);
+    };
+    let all = |at| groups.map(|group| told(&cache, "a.example.", group, after(now, at)));
+    let (truth, other) = (Some((300, 1)), Some((300, 2)));
+    keep(groups[0], 1, 300);
+    keep(groups[2], 1, 100);
+    assert_eq!((cache.len(), all(0)), (1, [truth, None, truth]));
+    // None is told it for longer than any may be.
+    assert_eq!(all(90), [None; 3]);
+    keep(groups[1], 2, 300);
+    assert_eq!((cache.len(), all(0)), (2, [truth, other, truth]));
+    keep(groups[0], 2, 300);
+    assert_eq!((cache.len(), all(0)), (3, [other, other, truth]));
+    keep(groups[1], 1, 300);
+    assert_eq!((cache.len(), all(0)), (2, [other, truth, truth]));
+    // Those of another time, or who are counted otherwise, have it to themselves.
+    let later = [0, 1].map(|number| Audience::group(8, number));
+    keep(later[0], 1, 300);
+    assert_eq!(all(0), [other, None, None]);
+    let mut counted = made("a.example.", 1, life(300), 0);
+    counted.notes = 9;
+    cache.keep(&key("a.example."), later[1], counted, now);
+    let told = later.map(|group| told(&cache, "a.example.", group, now));
+    assert_eq!(told, [None, Some((300, 9))]);
+}
+
+#[test]
 fn the_age_of_what_has_no_end_is_none() {
     let (cache, now) = (Cache::new(BOUNDS), start());
-    cache.keep(&key("b.example."), 1, made("b.example.", 1, None, 1), now);
-    let age = cache.tell(&key("b.example."), 1, after(now, 5), |_, age, _| Some(age));
+    cache.keep(
+        &key("b.example."),
+        of(1),
+        made("b.example.", 1, None, 1),
+        now,
+    );
+    let age = cache.tell(&key("b.example."), of(1), after(now, 5), |_, age, _| {
+        Some(age)
+    });
     let left = u32::MAX;
     assert_eq!(age, Some(Age { age: 0, left }));
 }
@@ -246,10 +315,10 @@ fn nobody_is_told_what_was_put_in_after_the_answer_that_he_may_be_told() {
     let pass = |last| {
         let Made { message, parts, .. } = made("a.example.", last, None, 0);
         let finished = Finished::new(&message, parts);
-        cache.pass(&key("a.example."), 7, &finished, last);
+        cache.pass(&key("a.example."), of(7), &finished, last, now);
     };
     pass(2);
-    assert_eq!(told(&cache, "a.example.", 7, now), None);
+    assert_eq!(told(&cache, "a.example.", of(7), now), None);
     pass(1);
-    assert_eq!(told(&cache, "a.example.", 7, now), Some((300, 1)));
+    assert_eq!(told(&cache, "a.example.", of(7), now), Some((300, 1)));
 }
