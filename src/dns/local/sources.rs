@@ -4,8 +4,8 @@
 //! - What a zone has of a name counts alone. A name that its zone does not have may come from hosts files and leases:
 //!   so devices join a domain whose fixed names are written down. Their answers have authority as the zone's.
 //! - What a hosts file has of a name counts before leases.
-//! - A name of one label is the name in the local domain, so far as hosts files or leases know it, and only for addresses
-//!   and what browsers ask before them: other types ask about a top-level domain, which no client may take over.
+//! - A name of one label is the name in the local domain, so far as hosts files or leases know it, except for what is asked
+//!   about a zone, which would be a top-level domain: no client may take that over.
 //! - The name of an address: a zone that is written for the address decides alone. Else the first name that a zone gives
 //!   to it, then that of hosts files, then that of a lease, unless zone or hosts file know the lease's name otherwise.
 //! - Negative answers live 60 s, so that a name is found soon after it appears.
@@ -185,15 +185,24 @@ impl Local {
 
     /// A name of one label as the one in the local domain.
     fn bare(&self, name: &Name, record_type: RecordType) -> Option<LocalAnswer> {
-        let asked = matches!(
+        let of_zone = matches!(
             record_type,
-            RecordType::A | RecordType::AAAA | RecordType::HTTPS | RecordType::SVCB
+            RecordType::SOA
+                | RecordType::NS
+                | RecordType::DS
+                | RecordType::CDS
+                | RecordType::DNSKEY
+                | RecordType::CDNSKEY
+                | RecordType::RRSIG
+                | RecordType::NSEC
+                | RecordType::NSEC3
+                | RecordType::NSEC3PARAM
         );
         let whole = name
             .clone()
             .append_domain(&self.domain)
             .ok()
-            .filter(|_| asked)?
+            .filter(|_| !of_zone)?
             .to_lowercase();
         let followed = self.followed.load();
         let key = Key::of(&whole);

@@ -84,8 +84,12 @@ fn names_of_hosts_files_have_addresses_and_addresses_have_their_first_name() {
         ("television.", T::AAAA, "0 television. 60"),
         ("tv.home.arpa.", T::HTTPS, "0 home.arpa. 60"),
         ("tv.home.arpa.", T::MX, "0 home.arpa. 60"),
-        // Other types of one label ask about a top-level domain.
+        ("tv.", T::MX, "0 tv. 60"),
+        ("tv.", T::TXT, "0 tv. 60"),
+        // These ask about a top-level domain.
         ("tv.", T::NS, "-"),
+        ("tv.", T::SOA, "-"),
+        ("tv.", T::DS, "-"),
         ("x.lan.", T::A, "0 x.lan. 60 A 192.168.1.22"),
         ("x.lan.", T::TXT, "0 x.lan. 60"),
         ("lan.", T::A, "-"),
