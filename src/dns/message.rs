@@ -295,7 +295,8 @@ impl Reply {
     fn emit(&self, limit: u16) -> Result<(Vec<u8>, bool), ProtoError> {
         let mut packet = Vec::with_capacity(512);
         let mut encoder = BinEncoder::new(&mut packet);
-        encoder.set_max_size(limit);
+        // A name is written whole before it is compressed, so that under a lower limit one could be left out that fits.
+        encoder.set_max_size(u16::MAX);
         let header = emit_message_parts(
             &self.metadata,
             &mut self.query.iter(),
@@ -307,6 +308,7 @@ impl Reply {
             &mut encoder,
         )?;
         let cut = header.metadata.truncation && !self.metadata.truncation;
-        Ok((packet, cut))
+        let fits = packet.len() <= usize::from(limit);
+        Ok((packet, cut || !fits))
     }
 }

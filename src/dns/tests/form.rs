@@ -309,3 +309,23 @@ async fn a_query_that_is_padded_to_the_longest_message_is_answered() {
         .unwrap();
     assert_eq!(answer[3] & 0x0f, 1);
 }
+
+#[tokio::test]
+async fn the_longest_name_is_compressed_before_it_is_found_too_long() {
+    let label = "a".repeat(63);
+    let owner = format!("{label}.{label}.{label}.{}.", "b".repeat(61));
+    let line = format!("{owner} TXT hi");
+    let handler = handler_of(
+        World::new(&[&line]),
+        &config(Mode::Off, Names::All),
+        Zones::default(),
+    );
+    let packet = query(&owner, RecordType::TXT).to_vec().unwrap();
+    for _ in 0..2 {
+        let answer = handler.answer(&packet, client(), Transport::Udp).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.len(), packet.len() + 2 + 10 + 3);
+        let answer = Message::from_vec(&answer).unwrap();
+        assert!(!answer.metadata.truncation && answer.answers.len() == 1);
+    }
+}
