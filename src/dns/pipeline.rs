@@ -32,7 +32,7 @@ use super::svcb;
 use super::truth::Truth;
 use super::withhold::{chain_end, fallback_soa, no_data, scrub, soa_for, type_covered, withhold};
 use crate::config::Aaaa;
-use crate::resolve::{Answer, ExtendedError, Life, Question, ResolveError};
+use crate::resolve::{Answer, ExtendedError, Life, Question, ResolveError, cache};
 use crate::steer::{Route, When};
 
 /// How long the SOA of a withheld answer may take; the client waits for it. Then there is the fallback. Nobody waits where
@@ -182,7 +182,7 @@ struct Outside<'a, T> {
 
 /// How long an answer holds at most, by what it says itself; `None` where it does not hold any more.
 fn own_life(answer: &Answer) -> Option<Life> {
-    if is_stale(&answer.extended_errors) {
+    if cache::is_stale(answer) {
         return None;
     }
     let least = |records: &[Record]| records.iter().map(|record| record.ttl).min();

@@ -18,7 +18,7 @@ use super::local::Local;
 use super::truth::Truth;
 use crate::config::{Config, Mode, Names};
 use crate::net::Interfaces;
-use crate::resolve::cache::Cache;
+use crate::resolve::cache::{Cache, EXPIRED};
 use crate::resolve::{Answer, ExtendedError, Life, Question, ResolveError};
 use crate::steer::{Lists, Steering};
 
@@ -135,7 +135,7 @@ impl World {
         if self.stale.contains(&key) {
             answer.extended_errors.push(ExtendedError {
                 code: 3,
-                text: String::new(),
+                text: EXPIRED.to_owned(),
             });
         }
         let mut current = question.name.clone();

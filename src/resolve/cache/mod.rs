@@ -33,6 +33,7 @@ use self::entry::{Entry, milliseconds, pack};
 pub(super) use self::failures::{Failures, Remembered};
 pub use self::key::Key;
 use self::shard::{Change, Shard, Time};
+pub use self::ttl::{EXPIRED, is_stale};
 use super::direct::Simple;
 use super::wire::{Age, Finished, Parts};
 use super::{Answer, Life, Question};

@@ -18,6 +18,8 @@ const STALE_TTL: u32 = 30;
 const STALE: u16 = 3;
 /// INFO-CODE of a stale denial (RFC 8914 section 4.20).
 const STALE_NXDOMAIN: u16 = 19;
+/// What is said beside them.
+pub const EXPIRED: &str = "expired, and no newer answer yet";
 
 /// See [`Cache::settle`](super::Cache::settle).
 pub(super) fn settle(bounds: &Bounds, question: &Question, answer: &mut Answer) -> Duration {
@@ -66,9 +68,17 @@ pub(super) fn stale(mut stale: Answer, bounds: &Bounds) -> Answer {
             ResponseCode::NXDomain => STALE_NXDOMAIN,
             _ => STALE,
         },
-        text: "expired, and no newer answer yet".to_owned(),
+        text: EXPIRED.to_owned(),
     });
     stale
+}
+
+/// Whether an answer is told although it has expired here; servers say the same of theirs by the code alone.
+pub fn is_stale(answer: &Answer) -> bool {
+    answer
+        .extended_errors
+        .iter()
+        .any(|error| error.text == EXPIRED && [STALE, STALE_NXDOMAIN].contains(&error.code))
 }
 
 fn records(answer: &mut Answer) -> impl Iterator<Item = &mut Record> {
