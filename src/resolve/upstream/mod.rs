@@ -71,9 +71,20 @@ pub(super) enum AskError {
     /// What it said makes no sense.
     #[error("answered nonsense: {0}")]
     Malformed(String),
-    /// Not asked, because too many queries to it are under way.
+    /// Not asked, because something of ours has its bound.
+    #[error(transparent)]
+    Overload(#[from] Overload),
+}
+
+/// What has its bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Overload {
+    /// The queries to one server.
     #[error("too many queries to it are under way")]
-    Overload,
+    Queries,
+    /// The files of the process, or of the machine.
+    #[error("no file may be opened any more (see `LimitNOFILE=`, `ulimit -n`)")]
+    Files,
 }
 
 impl From<NoRandomness> for AskError {
@@ -171,7 +182,7 @@ impl Client {
         let error = match outcome {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => error,
-            Err(_) if !progress.begun => AskError::Overload,
+            Err(_) if !progress.begun => Overload::Queries.into(),
             Err(_) => {
                 // A connection that is silent as a whole has lost its path without a word; the kernel would notice
                 // only after many minutes.
@@ -200,7 +211,7 @@ impl Client {
         progress: &mut Progress,
     ) -> Result<Answer, AskError> {
         let permit = self.permits.acquire().await;
-        let _permit = permit.map_err(|_| AskError::Overload)?;
+        let _permit = permit.map_err(|_| Overload::Queries)?;
         progress.begun = true;
         let mut message = self.send(question, true, progress).await?;
         // A server older than EDNS says so in this way (RFC 6891 section 7). It has no signatures; whether there must be
@@ -332,7 +343,7 @@ fn io_failure(error: &io::Error) -> AskError {
     if error.kind() == io::ErrorKind::TimedOut {
         AskError::Timeout
     } else if ours.contains(&error.raw_os_error()) {
-        AskError::Overload
+        Overload::Files.into()
     } else {
         AskError::Network(io_text(error))
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::super::upstream::AskError;
+use super::super::upstream::{AskError, Overload};
 use super::super::{Answer, Question, now};
 use super::servers::{Given, Servers};
 use crate::telemetry::UpstreamLabels;
@@ -29,7 +29,7 @@ pub(super) async fn attempt(
         },
         Err(AskError::Timeout) => "timeout",
         Err(AskError::Network(_) | AskError::Malformed(_)) => "error",
-        Err(AskError::Overload) => "overload",
+        Err(AskError::Overload(_)) => "overload",
     };
     servers
         .metrics
@@ -47,10 +47,10 @@ async fn ask(
 ) -> Result<Answer, AskError> {
     // Counted with those that nobody waits for any more: else a silent server could gather any number of them.
     let Some(member) = servers.members.get(index) else {
-        return Err(AskError::Overload);
+        return Err(Overload::Queries.into());
     };
     let room = member.room.try_acquire().ok();
-    let _room = room.ok_or(AskError::Overload)?;
+    let _room = room.ok_or(Overload::Queries)?;
     let asked = match &given {
         Some(given) => given.asked,
         None => {
@@ -82,7 +82,7 @@ async fn ask(
 fn judge(servers: &Arc<Servers>, index: usize, asked: Instant, outcome: &Result<Answer, AskError>) {
     let ended = now();
     match outcome {
-        Err(AskError::Overload) => {}
+        Err(AskError::Overload(_)) => {}
         Ok(_) => answered(servers, index, asked, ended),
         Err(AskError::Failed { .. } | AskError::Malformed(_)) => {
             let is_back = servers.health().failed(index, ended);

@@ -26,7 +26,7 @@ impl Failures {
             }
             AskError::Timeout => self.timeout = true,
             AskError::Network(text) | AskError::Malformed(text) => self.other = Some(text),
-            AskError::Overload => self.overload = Some(failure.to_string()),
+            AskError::Overload(_) => self.overload = Some(failure.to_string()),
         }
     }
 

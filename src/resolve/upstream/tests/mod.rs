@@ -12,7 +12,7 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::task::JoinSet;
 
-use super::{AskError, Client, MAX_QUERIES, Trust};
+use super::{AskError, Client, Errno, MAX_QUERIES, Overload, Trust, io, io_failure};
 use crate::config::{Config, Transport, Upstream};
 use crate::net::Interfaces;
 use crate::resolve::Question;
@@ -89,6 +89,16 @@ async fn a_query_beyond_the_bound_is_our_fault_and_not_the_servers() {
     assert_eq!(client.permits.forget_permits(MAX_QUERIES), MAX_QUERIES);
     assert_eq!(
         client.ask(&question("a.example."), None).await,
-        Err(AskError::Overload)
+        Err(Overload::Queries.into())
     );
+}
+
+#[test]
+fn what_we_lack_is_not_the_servers_fault_and_is_told_by_its_name() {
+    for errno in [Errno::EMFILE, Errno::ENFILE] {
+        let error = io::Error::from_raw_os_error(errno as i32);
+        assert_eq!(io_failure(&error), Overload::Files.into());
+    }
+    let error = io_failure(&io::Error::from_raw_os_error(Errno::ECONNREFUSED as i32));
+    assert_eq!(error, AskError::Network("connection refused".to_owned()));
 }
