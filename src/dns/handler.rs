@@ -90,6 +90,8 @@ pub struct View<T = Resolver> {
     pub own: Own,
     /// How clients ask over TLS; `None` where they cannot.
     pub tls: Option<Tls>,
+    /// How long the truth may take.
+    pub(super) upstream_timeout: Duration,
     /// The truth.
     pub resolver: Arc<T>,
     /// SOA records at hand.
@@ -181,6 +183,7 @@ impl<T: Truth> View<T> {
                 identity: config.dns.identity.clone(),
             },
             tls: None,
+            upstream_timeout: config.dns.upstream.timeout,
             resolver,
             apexes: Apexes::default(),
             audiences: Audiences::default(),

@@ -35,8 +35,8 @@ use crate::config::Aaaa;
 use crate::resolve::{Answer, ExtendedError, Life, Question, ResolveError, cache};
 use crate::steer::{Route, When};
 
-/// How long the SOA of a withheld answer may take; the client waits for it. Then there is the fallback. Nobody waits where
-/// the servers are known not to answer, or have just kept the answer itself waiting: then the cache has it or not.
+/// How long the SOA of a withheld answer may take, and not beyond the time that the truth has; the client waits for it. Then
+/// there is the fallback. Nobody waits where the servers are known not to answer, or have just kept the answer itself waiting: then the cache has it or not.
 const SOA_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client may remember that ANY has no other answer, in seconds (RFC 8482 section 4.2).
 const ANY_TTL: u32 = 3600;
@@ -145,12 +145,14 @@ fn not_taken_outside(asked: &Asked) -> Option<Draft> {
 
 /// Policy, steering and the truth, for the name asked or the one that a local CNAME leads to.
 async fn outside<T: Truth>(view: &View<T>, client: IpAddr, asked: &Asked, name: &Name) -> Draft {
+    let begun = now();
     let outside = Outside {
         view,
         client,
         asked,
         name,
-        life: Mutex::new(Some((Life::MAX, now()))),
+        begun,
+        life: Mutex::new(Some((Life::MAX, begun))),
     };
     let told = match asked.query.query_type {
         RecordType::A => outside.ipv4().await,
@@ -176,6 +178,7 @@ struct Outside<'a, T> {
     client: IpAddr,
     asked: &'a Asked,
     name: &'a Name,
+    begun: Instant,
     /// How long everything that was learnt holds, from a moment on; `None` where something does not.
     life: Mutex<Option<(Life, Instant)>>,
 }
@@ -473,7 +476,9 @@ impl<T: Truth> Outside<'_, T> {
         let patience = if in_vain {
             Duration::ZERO
         } else {
-            SOA_PATIENCE
+            let passed = now().saturating_duration_since(self.begun);
+            let left = self.view.upstream_timeout.saturating_sub(passed);
+            SOA_PATIENCE.min(left)
         };
         let lookup = self.view.resolver.lookup(&question);
         let told = tokio::time::timeout(patience, lookup).await;

@@ -116,6 +116,23 @@ async fn a_soa_that_fails_or_never_comes_is_replaced_in_time() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_soa_takes_no_more_than_what_is_left_of_the_time_of_the_answer() {
+    let slow = Duration::from_millis(1700);
+    let world = World::new(ZONE)
+        .slow("both.example.", RecordType::AAAA, slow)
+        .silent("both.example.", RecordType::SOA);
+    let handler = handler_of(world, &config(Mode::Off, Names::All), Zones::default());
+    let begun = super::super::handler::now();
+    let question = edns_query("both.example.", RecordType::AAAA, false);
+    assert_withheld(&ask(&handler, &question).await, &[]);
+    let taken = super::super::handler::now() - begun;
+    assert!(
+        taken >= slow && taken <= Duration::from_millis(2010),
+        "{taken:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_rule_passes_aaaa_to_its_clients_and_names_only() {
     let mut config = config(Mode::Ipv6Only, Names::All);
