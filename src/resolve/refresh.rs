@@ -63,6 +63,7 @@ impl Resolver {
         if !matches!(remembered, Remembered::Failed(_)) {
             self.metrics.cache_misses.inc();
             if patience.is_zero() {
+                // As where nothing came while it was waited for here.
                 if waited >= PATIENCE {
                     self.failures.in_vain(&question.name, now);
                 }

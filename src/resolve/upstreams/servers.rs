@@ -136,7 +136,8 @@ impl Servers {
     /// Since when a question has been asked that something was left of.
     pub(super) fn given_since(&self, question: &Question) -> Option<Instant> {
         let table = self.table_of_given();
-        table.get(question).map(|given| given.asked)
+        let given = table.get(question).filter(|given| self.is_of_use(given));
+        given.map(|given| given.asked)
     }
 
     /// Takes what was left of a question; what is older than a question may be is of no use.
@@ -150,8 +151,11 @@ impl Servers {
             table.clear();
         }
         drop(table);
-        let timeout = self.config.timeout;
-        given.filter(|given| now().saturating_duration_since(given.asked) < timeout)
+        given.filter(|given| self.is_of_use(given))
+    }
+
+    fn is_of_use(&self, given: &Given) -> bool {
+        now().saturating_duration_since(given.asked) < self.config.timeout
     }
 
     /// Forgets what was left of questions.

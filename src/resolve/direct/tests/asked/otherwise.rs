@@ -1,6 +1,7 @@
 //! What is said otherwise than foreseen, or not at all, goes the long way.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 
 use hickory_proto::rr::Name;
@@ -209,8 +210,10 @@ async fn so_many_sockets_wait_for_answers_and_no_more() {
     assert_eq!(told, Some(vec![192, 0, 2, 1]));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_socket_is_in_use_for_a_second_and_closed_with_its_last_answer() {
+/// A server that says what is made of a query and its answer, and from where it was asked.
+async fn watching(
+    says: impl Fn(&Message, Message) -> Vec<Message> + Send + 'static,
+) -> (SocketAddr, Arc<Mutex<Vec<SocketAddr>>>) {
     let ports = Arc::new(Mutex::new(Vec::new()));
     let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
@@ -220,15 +223,21 @@ async fn a_socket_is_in_use_for_a_second_and_closed_with_its_last_answer() {
         while let Ok((length, client)) = server.recv_from(&mut packet).await {
             seen.lock().unwrap().push(client);
             let query = Message::from_vec(&packet[..length]).unwrap();
-            for answer in good(&query, 1) {
-                let Reply::Send(message) = answer else {
-                    unreachable!("one message");
-                };
+            let Some(Reply::Send(answer)) = good(&query, 1).pop() else {
+                unreachable!("one message");
+            };
+            for message in says(&query, answer) {
                 let packet = message.to_vec().unwrap();
                 server.send_to(&packet, client).await.unwrap();
             }
         }
     });
+    (address, ports)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_is_in_use_for_a_second_and_closed_with_its_last_answer() {
+    let (address, ports) = watching(|_, answer| vec![answer]).await;
     let server = server_at(Transport::Udp, address);
     let resolver = resolver_with(&[server], TIMEOUT, |_| {});
     let mut askers = Askers::new();
@@ -267,25 +276,15 @@ async fn a_query_with_more_time_holds_up_no_other() {
 
 #[tokio::test]
 async fn after_many_strays_another_port_is_asked_from() {
-    let ports = Arc::new(Mutex::new(HashSet::new()));
-    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = server.local_addr().unwrap();
-    let seen = Arc::clone(&ports);
-    tokio::spawn(async move {
-        let mut packet = [0; 512];
-        while let Ok((length, client)) = server.recv_from(&mut packet).await {
-            seen.lock().unwrap().insert(client);
-            let query = Message::from_vec(&packet[..length]).unwrap();
-            let Some(Reply::Send(mut message)) = good(&query, 1).pop() else {
-                unreachable!("one message");
-            };
-            for wrong in 0..=8_u16 {
-                message.metadata.id = query.metadata.id ^ (8 - wrong);
-                let packet = message.to_vec().unwrap();
-                server.send_to(&packet, client).await.unwrap();
-            }
-        }
-    });
+    let (address, ports) = watching(|query, answer| {
+        let as_wrong = |wrong| {
+            let mut answer = answer.clone();
+            answer.metadata.id = query.metadata.id ^ wrong;
+            answer
+        };
+        (0..=8).rev().map(as_wrong).collect()
+    })
+    .await;
     let server = server_at(Transport::Udp, address);
     let resolver = resolver_with(&[server], TIMEOUT, |_| {});
     let mut askers = Askers::new();
@@ -294,7 +293,8 @@ async fn after_many_strays_another_port_is_asked_from() {
         assert_eq!(told, Some(vec![192, 0, 2, 1]));
     }
     // Eight for each, of which 64 may come on one.
-    assert_eq!(ports.lock().unwrap().len(), 2);
+    let ports: HashSet<SocketAddr> = ports.lock().unwrap().iter().copied().collect();
+    assert_eq!(ports.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,4 +340,27 @@ async fn who_goes_the_long_way_in_the_end_is_counted_once() {
     assert_eq!(Askers::new().ask(&resolver, "a.example.").await, None);
     resolver.lookup(&question("a.example.")).await.unwrap_err();
     assert_eq!(resolver.metrics.cache_misses.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_went_on_with_long_ago_takes_no_time_from_who_asks_now() {
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let silence = Arc::clone(&is_silent);
+    let server = Scripted::start(move |_, query| match silence.load(Ordering::Relaxed) {
+        true => Vec::new(),
+        false => good(query, 1),
+    })
+    .await;
+    let resolver = resolver_with(&[server.on(Transport::Udp)], TIMEOUT, |dns| {
+        dns.cache.stale = Duration::from_secs(86_400);
+    });
+    let mut askers = Askers::new();
+    assert!(askers.ask(&resolver, "a.example.").await.is_some());
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    is_silent.store(true, Ordering::Relaxed);
+    assert_eq!(askers.ask(&resolver, "a.example.").await, None);
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    is_silent.store(false, Ordering::Relaxed);
+    let answer = resolver.lookup(&question("a.example.")).await.unwrap();
+    assert_eq!(answer.extended_errors, []);
 }
