@@ -56,9 +56,9 @@ impl Apexes {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at_hand) = held.get(zone)
             && at_hand.flushes == flushes
-            && now.saturating_duration_since(at_hand.since) < at_hand.lasts()
+            && let passed = now.saturating_duration_since(at_hand.since)
+            && passed < at_hand.lasts()
         {
-            let passed = now.saturating_duration_since(at_hand.since);
             return at_hand.soa.as_ref().map(|soa| Soa {
                 record: Arc::clone(&soa.record),
                 life: soa.life.after(passed),
